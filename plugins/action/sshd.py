@@ -1,0 +1,88 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of the sshd module: policy check, a login to the staged sshd, new-login proof, port change."""
+
+from __future__ import annotations
+
+import secrets
+import typing as t
+
+from ansible_collections.bulwark.hardening.plugins.module_utils.sshd.validate import validate_policy
+from ansible_collections.bulwark.hardening.plugins.plugin_utils.commit_confirmed import (
+    CommitConfirmedAction,
+    Refused,
+    Result,
+)
+from ansible_collections.bulwark.hardening.plugins.plugin_utils.new_login import new_login
+
+
+def port_steps(current: t.Sequence[int], wanted: t.Sequence[int]) -> list[list[int]]:
+    """Return the lists of ports to listen on, one per transaction.
+
+    A port that goes away is dropped only after a login through a port that stays was proven, hence two steps.
+    """
+    if not wanted or not current or set(wanted) & set(current):
+        return [list(wanted)]
+    return [list(dict.fromkeys([*current, *wanted])), list(wanted)]
+
+
+class ActionModule(CommitConfirmedAction):
+    """Run one sshd policy as one transaction, or two when every port changes."""
+
+    module_name = "bulwark.hardening.sshd"
+
+    def prepare(self, arguments: Result, task_vars: Result) -> Result:
+        """Check the whole policy before the host is touched."""
+        problems = validate_policy(arguments)
+        if problems:
+            raise Refused("; ".join(problems))
+        return arguments
+
+    def execute(self, arguments: Result) -> Result:
+        """Stage the candidate, log in to it, then apply it."""
+        self.proves_logins()
+        staged = self.call(arguments, "stage")
+        if staged.get("failed") or not staged.get("changed") or self._task.check_mode:
+            return staged
+        current = [int(port) for port in staged.get("current_ports") or []]
+        wanted = [int(port) for port in arguments.get("ports") or []]
+        steps = port_steps(current, wanted)
+        result: Result = {}
+        for ports in steps:
+            if result:
+                staged = self.call({**arguments, "ports": ports}, "stage")
+                if staged.get("failed"):
+                    return staged
+            refusal = self.refusal_of_staged(staged)
+            if refusal:
+                return {**staged, "failed": True, "changed": bool(result), "msg": refusal}
+            result = self.transact({**arguments, "ports": ports})
+            if result.get("failed"):
+                return result
+            self.follow(wanted)
+        return result
+
+    def refusal_of_staged(self, staged: Result) -> str:
+        """Return why the staged sshd did not let the administrator in, or nothing."""
+        port = (staged.get("stage") or {}).get("port")
+        if not port or not self.proves_logins():
+            return ""
+        target = self.target()
+        python = str(self._vars.get("ansible_python_interpreter") or "python3")
+        if python.startswith("auto"):
+            python = "python3"
+        login = new_login(target, secrets.token_hex(8), loopback_port=int(port), python=python)
+        if login.ok:
+            return ""
+        return (
+            f"nothing was changed: the rehearsed sshd refused a login as {target.user or 'the connecting user'} "
+            f"on loopback: {login.detail}"
+        )
+
+    def follow(self, ports: list[int]) -> None:
+        """Use a wanted port, which listens by now, for everything that comes after."""
+        if not ports or not self.proves_logins() or self.target().port in ports:
+            return
+        self._connection.set_option("port", ports[0])
+        self._connection.reset()

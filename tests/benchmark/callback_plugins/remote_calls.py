@@ -1,0 +1,63 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Count what crosses the connection: every command and file transfer that Ansible sends to a host.
+
+Writes one JSON line per call to the file that REMOTE_CALLS_FILE names: host, role, task, kind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+
+from ansible.plugins.callback import CallbackBase
+from ansible.plugins.connection.ssh import Connection
+
+DOCUMENTATION = """
+name: remote_calls
+type: aggregate
+short_description: count the remote calls of a run
+description: [Writes one JSON line per remote call to the file named by E(REMOTE_CALLS_FILE).]
+"""
+
+CURRENT_TASK = {"task": "", "role": ""}
+
+
+def record(host: str, kind: str) -> None:
+    """Append one call; a single short write, so that forks do not mix lines."""
+    path = os.environ.get("REMOTE_CALLS_FILE")
+    if path:
+        with open(path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"host": host, "kind": kind, **CURRENT_TASK}) + "\n")
+
+
+def counted(kind: str) -> None:
+    """Replace a method of the ssh connection by one that records the call first."""
+    original = getattr(Connection, kind)
+
+    def method(self: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        record(str(self.get_option("host")), kind)
+        return original(self, *args, **kwargs)
+
+    setattr(Connection, kind, method)
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]
+    """Loaded before the workers fork, so that the counted methods are in every one of them."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "remote_calls"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        for kind in ("exec_command", "put_file", "fetch_file"):
+            counted(kind)
+
+    def v2_playbook_on_task_start(self, task: t.Any, is_conditional: bool) -> None:
+        """Remember whose call the next ones are."""
+        CURRENT_TASK["task"] = task.get_name()
+        CURRENT_TASK["role"] = task._role.get_name() if task._role else ""

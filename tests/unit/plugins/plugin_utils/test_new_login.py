@@ -1,0 +1,118 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fresh login: what is asked of ssh, and what its answers mean."""
+
+from __future__ import annotations
+
+import shlex
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.bulwark.hardening.plugins.plugin_utils import new_login as subject
+
+TARGET = subject.SshTarget(
+    host="192.0.2.7",
+    port=22,
+    user="admin",
+    identity_file="/keys/admin key",
+    arguments=("-o", "ControlMaster=auto", "-o", "ControlPath=/run/mux"),
+)
+
+
+def fake_ssh(folder: Path, body: str) -> subject.SshTarget:
+    script = folder / "ssh"
+    script.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+    script.chmod(0o755)
+    return subject.SshTarget(host="192.0.2.7", port=22, user="admin", executable=str(script), timeout_seconds=2)
+
+
+def options(command: list[str]) -> list[str]:
+    return [value for flag, value in zip(command, command[1:]) if flag == "-o"]
+
+
+def test_multiplexing_is_off_before_anything_the_user_configured() -> None:
+    given = options(subject.login_command(TARGET, 22, "true"))
+    assert given.index("ControlMaster=no") < given.index("ControlMaster=auto")
+    assert given.index("ControlPath=none") < given.index("ControlPath=/run/mux")
+
+
+def test_the_remote_command_comes_last_and_the_identity_stays_one_argument() -> None:
+    command = subject.login_command(TARGET, 22, "echo hello")
+    assert command[-2:] == ["192.0.2.7", "echo hello"]
+    assert "IdentityFile=/keys/admin key" in command
+
+
+@pytest.mark.parametrize(
+    ("own_port", "port", "alias"),
+    [(22, 22, None), (22, 2222, "192.0.2.7"), (2222, 22, "[192.0.2.7]:2222"), (2222, 2222, None)],
+)
+def test_another_port_is_known_under_the_name_of_the_usual_one(own_port: int, port: int, alias: str | None) -> None:
+    target = subject.SshTarget(host="192.0.2.7", port=own_port)
+    found = [o.split("=", 1)[1] for o in options(subject.login_command(target, port, "true")) if "HostKeyAlias" in o]
+    assert found == ([alias] if alias else [])
+
+
+def test_the_relay_survives_the_shell_and_the_percent_expansion_of_ssh() -> None:
+    target = subject.SshTarget(host="192.0.2.7", port=22, arguments=("-o", "UserKnownHostsFile=/h/%k"))
+    proxy = subject.relay_command(target, 40022)
+    words = shlex.split(proxy.replace("%%", "%"))
+    assert "UserKnownHostsFile=/h/%k" in words
+    assert "-n" not in words
+    remote = shlex.split(words[-1])
+    assert remote[0] == "python3"
+    assert remote[-1] == "40022"
+    compile(remote[2], "relay", "exec")
+
+
+def test_a_login_is_read_from_the_line_with_the_nonce(tmp_path: Path) -> None:
+    target = fake_ssh(tmp_path, "echo welcome; echo bulwark-login N1 198.51.100.9 50001 192.0.2.7 22")
+    login = subject.new_login(target, "N1")
+    assert login.ok
+    assert login.to_dict() == {
+        "client_address": "198.51.100.9",
+        "client_port": 50001,
+        "server_address": "192.0.2.7",
+        "server_port": 22,
+        "port": 22,
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("echo 'ssh: connect to host 192.0.2.7 port 22: Connection timed out' >&2; exit 255", "timed out"),
+        ("echo bulwark-login OTHER 198.51.100.9 50001 192.0.2.7 22", "forced command"),
+        ("exit 0", "forced command"),
+        ("exit 1", "no output"),
+        ("echo bulwark-login N1 198.51.100.9 notaport 192.0.2.7 22", "forced command"),
+    ],
+)
+def test_anything_else_is_no_login(tmp_path: Path, body: str, reason: str) -> None:
+    login = subject.new_login(fake_ssh(tmp_path, body), "N1")
+    assert not login.ok
+    assert reason in login.detail
+
+
+def test_a_missing_ssh_is_said_in_words() -> None:
+    login = subject.new_login(subject.SshTarget(host="h", port=22, executable="/nonexistent/ssh"), "N1")
+    assert not login.ok
+    assert "/nonexistent/ssh" in login.detail
+
+
+@pytest.mark.parametrize(("count", "seconds", "waits"), [(0, 10, []), (1, 10, [0]), (3, 10, [0, 5, 5]), (6, 5, [0] + [1] * 5)])
+def test_logins_are_spread_over_the_time(count: int, seconds: float, waits: list[float]) -> None:
+    assert subject.spread(count, seconds) == waits
+
+
+def test_the_first_failure_ends_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([True, True, False, True])
+
+    def answer(target: t.Any, nonce: str, port: int) -> subject.Login:
+        return subject.Login(next(answers), port, "")
+
+    monkeypatch.setattr(subject, "new_login", answer)
+    logins = subject.prove_logins(TARGET, "N1", [22, 2222], 3, 0)
+    assert [(login.ok, login.port) for login in logins] == [(True, 22), (True, 2222), (False, 22)]
