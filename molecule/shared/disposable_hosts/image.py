@@ -24,6 +24,8 @@ PACKAGES = (
     "ca-certificates curl dbus iproute2 iptables iputils-ping kmod libpam-systemd netbase netcat-openbsd nftables "
     "openssh-client openssh-server procps python3 python3-apt sudo systemd systemd-sysv udev"
 ).split()
+# Debian 13 lets users ping by a sysctl, in a package of its own.
+RELEASE_PACKAGES = {"debian13": ["linux-sysctl-defaults"]}
 VM_PACKAGES = "apparmor auditd initramfs-tools linux-image-cloud-amd64".split()
 # Only downloaded: a stock host has none of them, and a test installs one in seconds without the network.
 CACHED_PACKAGES = ("ufw", "firewalld python3-firewall")
@@ -43,7 +45,7 @@ class Recipe:
 
     @property
     def packages(self) -> list[str]:
-        return [*PACKAGES, *(VM_PACKAGES if self.kind == "vm" else [])]
+        return [*PACKAGES, *RELEASE_PACKAGES.get(self.release, []), *(VM_PACKAGES if self.kind == "vm" else [])]
 
     @property
     def key(self) -> str:

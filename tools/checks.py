@@ -1,0 +1,107 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of ./dev test, in groups."""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import steps
+from .hosts import prepare
+from .paths import HOSTS_PROGRAM, PYTHON, ROOT, Problem, tool
+from .steps import Step
+
+WORKERS = 2
+IMAGES = "images"
+
+
+def groups() -> dict[str, list[Step]]:
+    """Return all steps by group, the order of both being the order in which they start."""
+    return {
+        "lint": lint(),
+        "sanity": [Step("sanity", [[PYTHON, "-m", "tools.sanity"]])],
+        "unit": [
+            Step("unit", [[tool("pytest"), "--quiet", "--numprocesses=auto", "--hypothesis-profile=ci", "tests/unit"]])
+        ],
+        "package": [Step("package", [[PYTHON, "-m", "tools.package"]])],
+        "molecule": [
+            Step(f"molecule {path.parent.name}", [[tool("molecule"), "test", "-s", path.parent.name]], after=[IMAGES])
+            for path in sorted((ROOT / "molecule").glob("*/molecule.yml"))
+        ],
+        "hosts": pytest_steps("hosts", "tests/integration_hosts/test_*.py"),
+        "lockout": pytest_steps("lockout", "tests/lockout/test_*.py"),
+    }
+
+
+def lint() -> list[Step]:
+    """Return the checks that only read the sources."""
+    mypy = [tool("mypy"), "--strict"]
+    return [
+        Step("ansible-lint", [[tool("ansible-lint"), "--offline", "--profile=production", "--nocolor"]]),
+        Step(
+            "mypy",
+            [
+                [*mypy, "-p", "ansible_collections.bulwark.hardening.plugins"],
+                [*mypy, "-p", "tools"],
+                [*mypy, "-p", "disposable_hosts"],
+            ],
+        ),
+        Step("ruff", [[tool("ruff"), "check"], [tool("ruff"), "format", "--check"]]),
+        Step("yamllint", [[tool("yamllint"), "--strict", "."]]),
+        Step("changelog", [[tool("antsibull-changelog"), "lint"]]),
+        Step(
+            "documentation",
+            [[tool("antsibull-docs"), "lint-collection-docs", "--plugin-docs", "--validate-collection-refs=all", "."]],
+        ),
+    ]
+
+
+def pytest_steps(group: str, pattern: str) -> list[Step]:
+    """Return one step for each test file that matches; such tests bring up hosts of their own."""
+    return [
+        Step(f"{group} {path.stem.removeprefix('test_')}", [[tool("pytest"), "--quiet", str(path)]], after=[IMAGES])
+        for path in sorted(ROOT.glob(pattern))
+    ]
+
+
+def select(words: t.Sequence[str]) -> list[Step]:
+    """Return the steps that the arguments of ./dev test ask for; all if there are none.
+
+    A word is a group, or a step, or the last word of a step's name. A step that follows its group stands for the group:
+    ``molecule firewall`` is one scenario.
+    """
+    available = groups()
+    everything = [step for members in available.values() for step in members]
+    requests: dict[str, list[Step]] = {}
+    group = ""
+    for word in words or available:
+        if word in available:
+            group = word
+            requests.setdefault(group, [])
+            continue
+        found = find(word, available.get(group, [])) or find(word, everything)
+        if not found:
+            names = dict.fromkeys([*available, *(step.name for step in everything)])
+            raise Problem(f"./dev test does not know {word!r}; it knows {', '.join(names)}.")
+        requests.setdefault(group, []).extend(found)
+    chosen = {step.name: step for group, named in requests.items() for step in named or available[group]}
+    if any(step.after for step in chosen.values()):
+        images = Step(IMAGES, [[PYTHON, str(HOSTS_PROGRAM), "images"]])
+        chosen = {IMAGES: images, **chosen}
+    return list(chosen.values())
+
+
+def find(word: str, members: t.Iterable[Step]) -> list[Step]:
+    """Return the steps that go by this name, in full or by its last word."""
+    return [step for step in members if word in {step.name, step.name.split()[-1]}]
+
+
+def test(wanted: t.Sequence[str]) -> int:
+    """Run the tests and return the exit code. The last line says how many checks passed and failed."""
+    selected = select(wanted)
+    if any(step.after for step in selected):
+        prepare()
+    counts = steps.run(selected, WORKERS)
+    print(f"{counts.passed} passed, {counts.failed} failed", flush=True)
+    return 1 if counts.failed else 0
