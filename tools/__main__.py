@@ -13,32 +13,12 @@ import typing as t
 from . import checks, collection_tree, hosts, reference, site
 from .paths import CACHE, COLLECTIONS, PYTHON, ROOT, Problem
 
-USAGE = """\
-usage: ./dev COMMAND
-
-  site [OPTION ...]         put disposable hosts behind the collection's site.yml; options go to ansible-playbook
-  test [STEP ...]           run all tests, or these: lint, sanity, unit, package, molecule [SCENARIO ...], hosts, lockout,
-                            or a single step such as ruff
-  soak [OPTION ...]         repeat the lock-out tests with many seeds
-  bench [OPTION ...]        measure time and remote calls
-  hosts COMMAND             disposable hosts: up, down, list, ssh NAME, reboot NAME; ./dev hosts --help has more
-  docs                      write docs/reference/ from the argument specifications and the modules' documentation
-  lock                      resolve requirements/*.in again, into versions and hashes
-  clean                     remove disposable hosts, environments and caches of this checkout
-
-All set-up (Python environment, collections, Debian packages for the hosts) is done when it is first needed.
-"""
-
 
 def main(arguments: t.Sequence[str]) -> int:
     """Run one command and return its exit code."""
-    command, options = (arguments[0], arguments[1:]) if arguments else ("help", [])
-    if command in {"help", "--help", "-h"}:
-        print(USAGE, end="")
-        return 0
+    command, *options = arguments
     if command not in COMMANDS:
-        print(USAGE, end="", file=sys.stderr)
-        raise Problem(f"./dev does not know the command {command!r}.")
+        raise Problem(f"./dev does not know the command {command!r}; ./dev without a command lists them.")
     collection_tree.prepare()
     return COMMANDS[command](options)
 

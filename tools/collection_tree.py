@@ -37,7 +37,7 @@ def prepare() -> None:
 
 def _extract(wanted: list[str]) -> None:
     downloads = CACHE / "collections"
-    # The oldest Python that the package accepts: it holds no code for the interpreter itself, any version may unpack it.
+    # The package asks for a newer Python than ours may be, but it is only unpacked.
     command = [PYTHON, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--python-version=3.12"]
     command += ["--require-hashes", f"--dest={downloads}", f"--requirement={REQUIREMENTS}"]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)

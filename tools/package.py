@@ -1,7 +1,7 @@
 # Copyright (c) 2026, bulwark.hardening contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Proves that the collection builds, holds what it should, and runs from its tarball and from a checkout of any name."""
+"""Proves that the collection builds, holds what it should, and starts: from its tarball and from any checkout."""
 
 from __future__ import annotations
 

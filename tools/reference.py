@@ -1,7 +1,7 @@
 # Copyright (c) 2026, bulwark.hardening contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes docs/reference/: one page for each role, module and filter, from the documentation that Ansible itself reads."""
+"""Writes docs/reference/: a page for each role, module and filter, from the documentation that Ansible reads."""
 
 from __future__ import annotations
 

@@ -41,11 +41,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many checks a step made. A step that does not run pytest is one check."""
+    """How many checks a step made. A step that says nothing about it is one check."""
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.passed or self.failed or self.skipped)
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
@@ -67,11 +70,11 @@ def run(steps: t.Sequence[Step], workers: int, logs: Path = LOGS) -> Counts:
             while waiting or running:
                 for step in list(waiting):
                     needed = [counts.get(name) for name in step.after if name in names]
-                    if any(count and count.failed for count in needed):
+                    if any(count is not None and count.failed for count in needed):
                         waiting.remove(step)
                         counts[step.name] = Counts(failed=1)
                         _say("FAILED", step.name, "not run, because a step that it needs has failed")
-                    elif all(needed) and len(running) < workers:
+                    elif None not in needed and len(running) < workers:
                         waiting.remove(step)
                         _say("start", step.name)
                         running[pool.submit(_run_step, step, logs, children)] = step
@@ -124,10 +127,10 @@ def _run_step(step: Step, logs: Path, children: _Children) -> Counts:
             failure = _run_command(command, environment, output, remaining, children)
             if failure:
                 break
-    counts = read_results(results)
+    counts = read_results(results) or read_closing_line(log)
     if failure and not counts.failed:
         counts += Counts(failed=1)
-    elif counts == Counts():
+    elif not counts:
         counts = Counts(passed=1)
     elapsed = f"{time.monotonic() - started:.1f} s"
     details = [elapsed]
@@ -188,6 +191,12 @@ def read_results(path: Path) -> Counts:
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         total += Counts(passed=max(tests - failed - skipped, 0), failed=failed, skipped=skipped)
     return total
+
+
+def read_closing_line(log: Path) -> Counts:
+    """Return what a program of ours says in its last line, ``N passed, N failed``; nothing if it does not."""
+    found = re.fullmatch(r"(\d+) passed, (\d+) failed", _last_line(log))
+    return Counts(passed=int(found[1]), failed=int(found[2])) if found else Counts()
 
 
 def _log_of(step: Step, logs: Path) -> Path:

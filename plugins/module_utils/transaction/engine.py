@@ -66,13 +66,14 @@ class Engine:
             return {}
         journal = self._wait_until_closed(transaction_id)
         if journal.phase not in CLOSED_PHASES:
-            journal = self._rolled_back(journal)
+            journal = self.roll_back(journal)
         if journal.phase not in CLOSED_PHASES:
             raise TransactionError(
                 f"the earlier transaction {journal.id} ({journal.domain}) could not be rolled back: {journal.reason}; "
                 f"put this right by hand, then run: {interpreter()} -I {self.store.path(journal.id, 'runner.pyz')} "
                 "restore"
             )
+        self.systemd.disarm(unit_name(journal.id))
         self.store.clear(journal)
         self._tidy()
         return journal_status(journal)
@@ -158,10 +159,13 @@ class Engine:
             journal = self.store.read(transaction_id)
         return journal
 
-    def _rolled_back(self, journal: Journal) -> Journal:
-        if not self.systemd.start(unit_name(journal.id)):
-            restore.restore(self.store, journal.id, restore.ASKED, clock=self.clock)
-        return self.store.read(journal.id)
+    def roll_back(self, journal: Journal) -> Journal:
+        """Roll back by the timer's own service, or here when there is none, as after a restart."""
+        started = self.systemd.start(unit_name(journal.id))
+        after = self.store.read(journal.id)
+        if not started and after.generation == journal.generation:
+            return restore.restore(self.store, journal.id, restore.ASKED, clock=self.clock)
+        return after
 
     def _store_snapshot(
         self, journal: Journal, paths: Sequence[str], live_commands: Sequence[Command], boot_commands: Sequence[Command]
@@ -248,16 +252,18 @@ class Transaction:
             systemd.install_guard(store.root)
             store.set_pending(self.id)
             now, window = clock.now(), self.journal.window_seconds
-            deadline = {
-                "deadline": later(now, window), "boottime_deadline": clock.boottime() + window,
-                "boot_id": clock.boot_id(),
-            }  # fmt: skip
+            renewed = dataclasses.replace(
+                self.journal,
+                deadline=later(now, window),
+                boottime_deadline=clock.boottime() + window,
+                boot_id=clock.boot_id(),
+            )
             systemd.arm(
                 unit_name(self.id),
                 (*program, "restore", "--root", store.root, "--id", self.id, "--reason", restore.TIMER),
                 window,
             )
-            self._advance(Phase.ARMED, **deadline)
+            self._advance(Phase.ARMED, renewed)
         except (OSError, TransactionError) as error:
             systemd.disarm(unit_name(self.id))
             self.journal = restore.restore(store, self.id, restore.ASKED, str(error), clock=clock)
@@ -334,7 +340,7 @@ class Transaction:
         self._mutation.release()
         self.journal = self._move_to_rolling_back(reason)
         if self.journal.phase not in CLOSED_PHASES:
-            self.journal = self.engine._rolled_back(self.journal)
+            self.journal = self.engine.roll_back(self.journal)
             if self.journal.phase is Phase.ROLLING_BACK:
                 self.journal = restore.restore(store, self.id, restore.ASKED, clock=clock)
         if self.journal.phase is Phase.COMMITTED:
@@ -375,11 +381,13 @@ class Transaction:
             self.rollback(reason)
             raise TransactionError(f"transaction {self.id} was rolled back: {reason}")
 
-    def _advance(self, phase: Phase, verdicts: Sequence[Mapping[str, Any]] = (), **changes: Any) -> None:
+    def _advance(
+        self, phase: Phase, journal: Journal | None = None, verdicts: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         store, clock = self.engine.store, self.engine.clock
-        following = advance(self.journal, phase, iso(clock.now()), verdicts=verdicts)
+        following = advance(journal or self.journal, phase, iso(clock.now()), verdicts=verdicts)
         try:
-            store.write(dataclasses.replace(following, **changes))
+            store.write(following)
         except (Fenced, OSError) as error:
             self._mutation.release()
             if isinstance(error, OSError):
@@ -391,7 +399,7 @@ class Transaction:
                 f"transaction {self.id} is {self.journal.phase.value} meanwhile and cannot become {phase.value}: "
                 f"{self.journal.reason or 'another process changed it'}"
             ) from error
-        self.journal = dataclasses.replace(following, **changes)
+        self.journal = following
 
 
 def check_window(seconds: int) -> None:

@@ -40,7 +40,7 @@ def split(path: str) -> tuple[str, str]:
 
 
 def read_descriptor(descriptor: int) -> bytes:
-    chunks = []
+    chunks: list[bytes] = []
     while True:
         chunk = os.read(descriptor, 1 << 20)
         if not chunk:
@@ -132,6 +132,21 @@ def replace_link(parent_descriptor: int, name: str, target: str) -> None:
     os.symlink(target, temporary, dir_fd=parent_descriptor)
     os.rename(temporary, name, src_dir_fd=parent_descriptor, dst_dir_fd=parent_descriptor)
     os.fsync(parent_descriptor)
+
+
+def make_directories(path: str) -> None:
+    """Create the missing directories of an absolute path, root's own and readable, without following links."""
+    descriptor = os.open("/", DIRECTORY)
+    try:
+        for part in (part for part in path.split("/") if part):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, 0o755, dir_fd=descriptor)
+                os.fsync(descriptor)
+            below = os.open(part, DIRECTORY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+    finally:
+        os.close(descriptor)
 
 
 def remove_at(parent_descriptor: int, name: str) -> None:

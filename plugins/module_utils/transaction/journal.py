@@ -144,11 +144,10 @@ class JournalStore:
 
     def clear(self, journal: Journal) -> None:
         """Remove what only an open transaction needs: pending, runner and snapshot. Repeatable."""
-        with files.directory(self.root) as descriptor:
-            with contextlib.suppress(FileNotFoundError):
-                if os.readlink("pending", dir_fd=descriptor) == journal.id:
-                    os.unlink("pending", dir_fd=descriptor)
-                    os.fsync(descriptor)
+        with files.directory(self.root) as descriptor, contextlib.suppress(FileNotFoundError):
+            if os.readlink("pending", dir_fd=descriptor) == journal.id:
+                os.unlink("pending", dir_fd=descriptor)
+                os.fsync(descriptor)
         with files.directory(self.path(journal.id)) as descriptor:
             for name in ("reserve", "runner.pyz", "snapshot"):
                 files.remove_at(descriptor, name)

@@ -128,7 +128,7 @@ def _take_over(store: JournalStore, transaction_id: str, sentence: str, clock: C
             continue
         except OSError as error:
             # Nobody else can write either, so no commit can win; access comes before the record.
-            print(f"the journal cannot be written ({error}); the rollback goes on", file=sys.stderr)
+            sys.stderr.write(f"the journal cannot be written ({error}); the rollback goes on\n")
         return following
     raise TransactionError(f"the journal of transaction {transaction_id} changes too fast to be rolled back")
 
@@ -194,14 +194,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         transaction_id = store.pending() if options.id == "pending" else options.id
         if transaction_id is None:
-            print("no transaction is pending")
+            sys.stdout.write("no transaction is pending\n")
             return 0
         if options.action == "check":
             check(store, transaction_id)
             return 0
         journal = restore(store, transaction_id, options.reason)
     except (TransactionError, OSError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
-    print(f"transaction {journal.id} is {journal.phase.value}: {journal.reason}")
+    sys.stdout.write(f"transaction {journal.id} is {journal.phase.value}: {journal.reason}\n")
     return 1 if journal.phase is Phase.ROLLBACK_FAILED else 0

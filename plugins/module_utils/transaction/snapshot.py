@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import os
@@ -56,9 +57,9 @@ def _walk(path: str, store: int) -> Iterator[FileState]:
 
 def _capture_at(parent: int, name: str, path: str, store: int) -> Iterator[FileState]:
     found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-    common = {"mode": stat.S_IMODE(found.st_mode), "uid": found.st_uid, "gid": found.st_gid}
+    base = FileState(path, ABSENT, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns)
     if stat.S_ISLNK(found.st_mode):
-        yield FileState(path, LINK, target=os.readlink(name, dir_fd=parent), **common)
+        yield dataclasses.replace(base, kind=LINK, modified_ns=0, target=os.readlink(name, dir_fd=parent))
     elif stat.S_ISREG(found.st_mode):
         descriptor = os.open(name, files.READ, dir_fd=parent)
         try:
@@ -70,13 +71,11 @@ def _capture_at(parent: int, name: str, path: str, store: int) -> Iterator[FileS
         if not _exists(store, blob):
             temporary = files.create_temporary(store, content, 0o600, os.geteuid(), os.getegid())
             os.rename(temporary, blob, src_dir_fd=store, dst_dir_fd=store)
-        yield FileState(path, FILE, blob=blob, modified_ns=found.st_mtime_ns, attributes=attributes, **common)
+        yield dataclasses.replace(base, kind=FILE, blob=blob, attributes=attributes)
     elif stat.S_ISDIR(found.st_mode):
         descriptor = os.open(name, files.DIRECTORY, dir_fd=parent)
         try:
-            yield FileState(
-                path, DIRECTORY, modified_ns=found.st_mtime_ns, attributes=_encode(_attributes(descriptor)), **common
-            )
+            yield dataclasses.replace(base, kind=DIRECTORY, attributes=_encode(_attributes(descriptor)))
             for child in sorted(os.listdir(descriptor)):
                 yield from _capture_at(descriptor, child, f"{path}/{child}", store)
         finally:
@@ -139,10 +138,11 @@ def restore(states: Sequence[FileState], folder: str) -> list[str]:
         for state in sorted(states, key=lambda item: item.path):
             with _collected(problems, state.path):
                 _restore_one(state, store)
+        wanted = {state.path for state in states if state.kind != ABSENT}
         for state in sorted(states, key=lambda item: item.path, reverse=True):
             if state.kind == DIRECTORY:
                 with _collected(problems, state.path):
-                    _finish_directory(state, {other.path for other in states if other.kind != ABSENT})
+                    _finish_directory(state, wanted)
     return problems
 
 
@@ -162,6 +162,7 @@ def _restore_one(state: FileState, store: int) -> None:
                 files.remove_at(descriptor, name)
                 os.fsync(descriptor)
         return
+    files.make_directories(parent)
     with files.directory(parent) as descriptor:
         found = os.stat(name, dir_fd=descriptor, follow_symlinks=False) if _exists(descriptor, name) else None
         if state.kind == LINK:

@@ -150,9 +150,8 @@ class Journal:
         raw = json.loads(text)
         if isinstance(raw, dict) and raw.get("schema") != SCHEMA:
             raise ValueError(f"its schema is {raw.get('schema')!r} and this version reads {SCHEMA}")
-        journal = _decode(cls, raw, "journal")
-        assert isinstance(journal, cls)
-        return journal
+        decoded: Journal = _decode(cls, raw, "journal")
+        return decoded
 
 
 def advance(
@@ -192,7 +191,7 @@ def _decode_value(annotation: str, raw: Any, path: str) -> Any:
     if annotation in _SCALARS:
         if not isinstance(raw, _SCALARS[annotation]) or (isinstance(raw, bool) and annotation != "bool"):
             raise ValueError(f"{path} is not {annotation}")
-        return float(raw) if annotation == "float" else raw
+        return raw
     if annotation == "Phase":
         return Phase(raw)
     if annotation == "RestorePlan":

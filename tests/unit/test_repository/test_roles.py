@@ -1,0 +1,112 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A role's argument specification is its interface: complete, true, and used."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+Option = dict[str, t.Any]
+
+
+def leaves(options: t.Mapping[str, Option], prefix: str = "") -> t.Iterator[tuple[str, Option]]:
+    """Yield each option with its path, those inside of lists and dicts included."""
+    for name, option in options.items():
+        yield f"{prefix}{name}", option
+        yield from leaves(option.get("options") or {}, f"{prefix}{name}.")
+
+
+def is_template(value: t.Any) -> bool:
+    return "{{" in yaml.safe_dump(value)
+
+
+def test_there_are_roles(roles):
+    assert {"firewall", "ssh"} <= set(roles)
+
+
+def test_every_option_has_a_default_unless_it_is_required(role):
+    assert set(role.defaults) == {name for name, option in role.options.items() if not option.get("required")}
+
+
+def test_documented_defaults_are_the_real_ones(role):
+    documented = {name: option.get("default") for name, option in role.options.items()}
+    differing = {
+        name: (documented[name], value)
+        for name, value in role.defaults.items()
+        if documented[name] != (None if is_template(value) else value)
+    }
+    assert differing == {}
+
+
+def test_defaults_satisfy_their_own_specification(role):
+    plain = {name: value for name, value in role.defaults.items() if value is not None and not is_template(value)}
+    result = ArgumentSpecValidator({name: role.options[name] for name in plain}).validate(plain)
+    assert result.error_messages == []
+
+
+def test_every_option_is_described_and_typed(role):
+    incomplete = [
+        path
+        for path, option in leaves(role.options)
+        if not option.get("description")
+        or not option.get("type")
+        or (option["type"] == "list" and not option.get("elements"))
+    ]
+    assert incomplete == []
+
+
+def test_lists_of_dicts_are_specified_down_to_the_leaves(role):
+    open_ended = [
+        path for path, option in leaves(role.options) if option.get("elements") == "dict" and not option.get("options")
+    ]
+    assert open_ended == []
+
+
+def test_nested_options_are_either_required_or_their_absence_is_explained(role):
+    """A reader of the reference must be able to tell what happens without the option."""
+    unexplained = [
+        path
+        for path, option in leaves(role.options)
+        if "." in path
+        and not option.get("required")
+        and "default" not in option
+        and not re.search(r"\b(unset|without|unless|default|empty|omitted|none|no )", str(option["description"]), re.I)
+    ]
+    assert unexplained == []
+
+
+def test_every_option_is_used(role):
+    code = "\n".join(role.texts("tasks", "templates", "vars", "handlers").values())
+    # A default may be there to be composed with another one.
+    code += "\n".join(str(value) for value in role.defaults.values() if is_template(value))
+    assert [name for name in role.options if not re.search(rf"\b{name}\b", code)] == []
+
+
+def test_public_names_carry_the_name_of_the_role(role):
+    assert [name for name in role.options if not name.startswith(f"{role.name}_")] == []
+
+
+def test_private_names_carry_two_underscores_and_the_name_of_the_role(role):
+    private = {name for text in role.texts("vars").values() for name in yaml.safe_load(text) or {}}
+    for text in role.texts("tasks", "handlers").values():
+        private |= {task["register"] for task in tasks(yaml.safe_load(text)) if "register" in task}
+        private |= {
+            name
+            for task in tasks(yaml.safe_load(text))
+            for name in task.get("ansible.builtin.set_fact", {})
+            if name != "cacheable"
+        }
+    assert [name for name in private if not name.startswith(f"__{role.name}_")] == []
+
+
+def tasks(entries: t.Sequence[dict[str, t.Any]] | None) -> t.Iterator[dict[str, t.Any]]:
+    """Yield all tasks, those in blocks included."""
+    for entry in entries or []:
+        yield entry
+        for part in ("block", "rescue", "always"):
+            yield from tasks(entry.get(part))
