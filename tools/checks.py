@@ -72,19 +72,19 @@ def select(words: t.Sequence[str]) -> list[Step]:
     ``molecule firewall`` is one scenario.
     """
     available = groups()
-    everything = [step for members in available.values() for step in members]
     requests: dict[str, list[Step]] = {}
-    group = ""
+    current = ""
     for word in words or available:
         if word in available:
-            group = word
-            requests.setdefault(group, [])
+            current = word
+            requests.setdefault(word, [])
             continue
-        found = find(word, available.get(group, [])) or find(word, everything)
+        found = find(word, {current: available.get(current, [])}) or find(word, available)
         if not found:
-            names = dict.fromkeys([*available, *(step.name for step in everything)])
+            names = dict.fromkeys([*available, *(step.name for members in available.values() for step in members)])
             raise Problem(f"./dev test does not know {word!r}; it knows {', '.join(names)}.")
-        requests.setdefault(group, []).extend(found)
+        for group, step in found:
+            requests.setdefault(group, []).append(step)
     chosen = {step.name: step for group, named in requests.items() for step in named or available[group]}
     if any(step.after for step in chosen.values()):
         images = Step(IMAGES, [[PYTHON, str(HOSTS_PROGRAM), "images"]])
@@ -92,9 +92,14 @@ def select(words: t.Sequence[str]) -> list[Step]:
     return list(chosen.values())
 
 
-def find(word: str, members: t.Iterable[Step]) -> list[Step]:
-    """Return the steps that go by this name, in full or by its last word."""
-    return [step for step in members if word in {step.name, step.name.split()[-1]}]
+def find(word: str, available: t.Mapping[str, t.Sequence[Step]]) -> list[tuple[str, Step]]:
+    """Return the steps that go by this name, in full or by its last word, each with its group."""
+    return [
+        (group, step)
+        for group, members in available.items()
+        for step in members
+        if word in {step.name, step.name.split()[-1]}
+    ]
 
 
 def test(wanted: t.Sequence[str]) -> int:

@@ -9,16 +9,16 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import group as groups
 from . import image, machine, network
-from .common import HostsError, run
+from .common import HostsError
 from .inventory import dynamic_inventory
 from .model import (
-    BASE_DIRECTORY,
     KINDS,
     RELEASES,
     Checkout,
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="bring a group to exactly these hosts; running ones are kept")
     up.add_argument("--group", required=True, help="name of the group")
     up.add_argument(
-        "--extra-addresses", action="append", default=[], metavar="HOST=N", help="more addresses, one IPv4 and IPv6 each"
+        "--extra-addresses", action="append", default=[], metavar="HOST=N", help="N more IPv4 and IPv6 addresses"
     )
     up.add_argument("--add", action="store_true", help="keep the group's other hosts")
     up.add_argument("hosts", nargs="+", metavar="HOST=RELEASE[:KIND]", help=f"{'|'.join(RELEASES)}, {'|'.join(KINDS)}")
@@ -82,8 +82,9 @@ def parser() -> argparse.ArgumentParser:
 def missing_packages() -> list[str]:
     """Debian packages whose command (or file) is not there."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    return [package for package, proof in PACKAGES.items() if shutil.which(proof, path=path) is None and not
-            (proof.startswith("/") and Path(proof).exists())]
+    return [
+        name for name, proof in PACKAGES.items() if not Path(proof).is_file() and not shutil.which(proof, path=path)
+    ]
 
 
 def checkout() -> Checkout:
@@ -128,8 +129,8 @@ def dispatch(arguments: argparse.Namespace) -> int:
         return machine.supervise(arguments.directory)
     if missing := missing_packages():
         raise HostsError(f"these Debian packages are missing: {' '.join(missing)}; install them with apt-get install.")
-    group = getattr(arguments, "group", None)
-    if group is not None:
+    group: str = getattr(arguments, "group", None) or ""
+    if group:
         check_name(group, "group")
     if command == "up":
         wishes = parse_specifications(arguments.hosts, arguments.extra_addresses)
@@ -137,14 +138,14 @@ def dispatch(arguments: argparse.Namespace) -> int:
         print(group_file(group, "inventory.yml"))
     elif command == "down":
         targets = registered_checkouts() if arguments.everywhere else [checkout()]
-        print(f"{sum(groups.down(target, group) for target in targets)} hosts removed")
+        print(f"{sum(groups.down(target, group or None) for target in targets)} hosts removed")
     elif command == "list":
         show_list()
     elif command == "ssh":
         remote = arguments.remote[1:] if arguments.remote[:1] == ["--"] else arguments.remote
         host = groups.find(checkout(), arguments.host)
         call = groups.ssh_arguments(host, shared=True)
-        os.execvp(call[0], [*call, *remote])
+        return subprocess.run([*call, *remote], check=False).returncode
     elif command == "reboot":
         groups.reboot(groups.find(checkout(), arguments.host), hard=arguments.hard)
     elif command == "inventory" and arguments.json:

@@ -73,7 +73,7 @@ def write_file(path: Path, content: str, mode: int = 0o644, owner: int = 0) -> N
             os.fchmod(stream.fileno(), mode)
             if owner:
                 os.fchown(stream.fileno(), owner, owner)
-        os.rename(temporary, path)
+        temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -16,8 +16,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from . import image, inventory, machine, network, root
-from .common import HostsError, is_locked, locked, progress, read_json, run, tail_of, write_file
-from .model import Checkout, Host, Specification, allocate, group_directory, load_hosts, save_hosts
+from .common import HostsError, locked, progress, read_json, run, tail_of, write_file
+from .model import (
+    Checkout,
+    Host,
+    Specification,
+    allocate,
+    forget_checkout,
+    group_directory,
+    load_hosts,
+    registered_checkouts,
+    save_hosts,
+)
 
 # An emulated machine on a busy computer needs a minute; this is for the unlucky one.
 BOOT_TIMEOUT = 240
@@ -26,6 +36,7 @@ BOOT_COMMAND = "systemctl is-system-running --wait"
 
 def up(checkout: Checkout, group: str, wishes: Sequence[Specification], *, keep_others: bool = False) -> list[Host]:
     """Bring a group to exactly the wished hosts; running hosts that match are kept."""
+    remove_vanished_checkouts()
     directory = group_directory(checkout, group)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(directory / "lock", waiting=f"waiting for another command on group {group}"):
@@ -42,12 +53,13 @@ def up(checkout: Checkout, group: str, wishes: Sequence[Specification], *, keep_
             save_hosts(checkout, [*(host for host in existing if host.group != group), *members])
             network.ensure(checkout)
         public_key = ensure_key(directory)
-        root.control_path(checkout)
+        for host in members:
+            host.control_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = [host for host in members if not machine.is_running(host)]
 
         def create(host: Host) -> None:
             machine.destroy(host)
-            close_shared_connections(checkout, host)
+            close_shared_connections(host)
             machine.start(host, members, images[host.release, host.kind], public_key)
             progress(f"{host.label}: started ({host.release} {host.kind}, {host.ipv4}, {host.ipv6})")
 
@@ -69,7 +81,7 @@ def down(checkout: Checkout, group: str | None) -> int:
             gone = [host for host in hosts if group is None or host.group == group]
             left = [host for host in hosts if host not in gone]
             for host in gone:
-                close_shared_connections(checkout, host)
+                close_shared_connections(host)
             each(gone, machine.destroy)
             save_hosts(checkout, left)
             remove_leftovers(checkout)
@@ -158,11 +170,11 @@ def ssh(host: Host, command: str, *, text: str = "", timeout: float = 30) -> sub
         return subprocess.CompletedProcess([], 255, "", str(error))
 
 
-def close_shared_connections(checkout: Checkout, host: Host) -> None:
-    """A shared connection to a host that is gone would hang the next command."""
-    if (host.group_directory / "ssh_config").exists() and checkout.control_directory.exists():
-        arguments = ["ssh", "-F", str(host.group_directory / "ssh_config"), "-O", "exit", host.name]
-        run(arguments, check=False, timeout=10)
+def close_shared_connections(host: Host) -> None:
+    """A shared connection to a host that is gone would hang the next command, Ansible's as well as ours."""
+    for socket in host.control_directory.iterdir() if host.control_directory.is_dir() else ():
+        run(["ssh", "-F", "none", "-o", f"ControlPath={socket}", "-O", "exit", host.name], check=False, timeout=10)
+        socket.unlink(missing_ok=True)
 
 
 def wait_until_ready(host: Host) -> None:
@@ -201,7 +213,7 @@ def reboot(host: Host, *, hard: bool = False) -> None:
     if not machine.is_running(host):
         raise HostsError(f"{host.label} does not run; start it with `hosts.py up`.")
     before = boot_identity(host)
-    close_shared_connections(host.checkout, host)
+    close_shared_connections(host)
     if hard:
         os.kill(int((host.directory / "supervisor.pid").read_text(encoding="ascii")), signal.SIGHUP)
     else:
@@ -229,6 +241,10 @@ def find(checkout: Checkout, name: str) -> Host:
     return hosts[0]
 
 
-def busy(checkout: Checkout, group: str) -> bool:
-    """Whether another command works on the group."""
-    return is_locked(group_directory(checkout, group) / "lock")
+def remove_vanished_checkouts() -> None:
+    """Take down what belongs to checkouts whose folder is gone, and give their subnets back."""
+    for checkout in registered_checkouts():
+        if not checkout.path.exists():
+            down(checkout, None)
+            shutil.rmtree(checkout.directory, ignore_errors=True)
+            forget_checkout(checkout)

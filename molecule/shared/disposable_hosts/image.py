@@ -17,16 +17,18 @@ from pathlib import Path
 
 from . import apt
 from .common import HostsError, locked, progress, run, tail_of, write_file
+from .model import BASE_DIRECTORY
 
 # Changes whenever build() does something else with the same recipe.
 RECIPE_VERSION = 1
-PACKAGES = (
-    "ca-certificates curl dbus iproute2 iptables iputils-ping kmod libpam-systemd netbase netcat-openbsd nftables "
-    "openssh-client openssh-server procps python3 python3-apt sudo systemd systemd-sysv udev"
-).split()
+PACKAGES = [
+    *("systemd", "systemd-sysv", "libpam-systemd", "dbus", "udev", "kmod"),
+    *("openssh-server", "openssh-client", "sudo", "procps", "python3", "python3-apt", "ca-certificates"),
+    *("iproute2", "iptables", "nftables", "iputils-ping", "netbase", "netcat-openbsd", "curl"),
+]
 # Debian 13 lets users ping by a sysctl, in a package of its own.
 RELEASE_PACKAGES = {"debian13": ["linux-sysctl-defaults"]}
-VM_PACKAGES = "apparmor auditd initramfs-tools linux-image-cloud-amd64".split()
+VM_PACKAGES = ["apparmor", "auditd", "initramfs-tools", "linux-image-cloud-amd64"]
 # Only downloaded: a stock host has none of them, and a test installs one in seconds without the network.
 CACHED_PACKAGES = ("ufw", "firewalld python3-firewall")
 BUILD_TIMEOUT = 900
@@ -79,6 +81,7 @@ def ensure(release: str, kind: str) -> Path:
     wanted = recipe(release, kind)
     root = cache_directory() / wanted.name
     if root.is_dir():
+        os.utime(root)
         return root
     waiting = f"{release} {kind}: waiting for another build of the same image"
     with locked(cache_directory() / f"{wanted.name}.lock", waiting=waiting):
@@ -95,7 +98,16 @@ def _build(wanted: Recipe, root: Path) -> None:
     _remove(unfinished)
     started = time.monotonic()
     progress(f"{wanted.release} {wanted.kind}: building the image (half a minute to two; log: {log})")
-    arguments = ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"]
+    # A build whose caller was killed must end too: the next one starts from nothing in the same place.
+    arguments = [
+        "setpriv",
+        "--pdeathsig",
+        "TERM",
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=minbase",
+        "--format=directory",
+    ]
     arguments += ["--skip=cleanup/apt", f"--include={','.join(wanted.packages)}"]
     arguments += ['--aptopt=Acquire::Languages "none"', "--aptopt=Acquire::Retries 3"]
     arguments += [f"--aptopt={line}" for line in wanted.apt_options.splitlines()]
@@ -107,7 +119,7 @@ def _build(wanted: Recipe, root: Path) -> None:
     arguments += [apt.CODENAMES[wanted.release], str(unfinished), *wanted.sources]
     _run_logged(arguments, log, f"{wanted.release} {wanted.kind}")
     _finish(wanted, unfinished)
-    os.rename(unfinished, root)
+    unfinished.rename(root)
     _remove_outdated(wanted)
     progress(f"{wanted.release} {wanted.kind}: image built in {time.monotonic() - started:.0f} s")
 
@@ -175,10 +187,11 @@ def _remove(root: Path) -> None:
 
 
 def _remove_outdated(wanted: Recipe) -> None:
-    """Drop older images of the same release and kind that nothing has used for two weeks."""
+    """Drop older images of the same release and kind that no host stands on and that have not been used for a week."""
+    in_use = {file.read_text(encoding="utf-8") for file in BASE_DIRECTORY.glob("*/hosts/*/image")}
     for other in cache_directory().glob(f"{wanted.release}-{wanted.kind}-????????????????"):
-        used = other / "etc/machine-id"
-        if other.name != wanted.name and used.exists() and time.time() - used.stat().st_atime > 14 * 86400:
+        week_old = time.time() - other.stat().st_mtime > 7 * 86400
+        if other.name != wanted.name and week_old and str(other) not in in_use:
             _remove(other)
             other.with_name(f"{other.name}.lock").unlink(missing_ok=True)
             other.with_name(f"{other.name}.log").unlink(missing_ok=True)

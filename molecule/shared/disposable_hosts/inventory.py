@@ -30,6 +30,7 @@ def render_yaml(data: Mapping[str, Any], indent: int = 0) -> str:
 def host_variables(host: Host) -> Data:
     return {
         "ansible_host": host.ipv4,
+        "ansible_control_path_dir": str(host.control_directory),
         "bulwark_addresses": [host.ipv4, host.ipv6],
         "disposable_extra_addresses": host.extra_addresses,
         "disposable_kind": host.kind,
@@ -51,7 +52,6 @@ def group_variables(checkout: Checkout, group: str) -> Data:
         "ansible_become": True,
         "ansible_ssh_private_key_file": str(directory / "id_ed25519"),
         "ansible_ssh_common_args": " ".join(options),
-        "ansible_control_path_dir": str(checkout.control_directory),
         "ansible_python_interpreter": "/usr/bin/python3",
         "disposable_controller_addresses": list(checkout.controller_addresses),
     }
@@ -77,10 +77,14 @@ def dynamic_inventory(checkout: Checkout, group: str, hosts: Iterable[Host]) -> 
     return {"_meta": {"hostvars": variables}, "all": {"hosts": list(variables)}}
 
 
+def _ssh_config_block(host: Host) -> str:
+    return f"Host {host.name}\n  HostName {host.ipv4}\n  ControlPath {host.control_directory / '%C'}\n\n"
+
+
 def ssh_config(checkout: Checkout, group: str, hosts: Iterable[Host]) -> str:
     """For `ssh -F`, and for Testinfra, which is slow without a shared connection."""
     directory = group_directory(checkout, group)
-    blocks = "".join(f"Host {host.name}\n  HostName {host.ipv4}\n\n" for host in hosts)
+    blocks = "".join(_ssh_config_block(host) for host in hosts)
     return (
         f"{blocks}Host *\n"
         f"  User {ADMINISTRATOR}\n"
@@ -91,6 +95,5 @@ def ssh_config(checkout: Checkout, group: str, hosts: Iterable[Host]) -> str:
         "  StrictHostKeyChecking yes\n"
         "  ConnectTimeout 5\n"
         "  ControlMaster auto\n"
-        f"  ControlPath {checkout.control_directory / '%C'}\n"
         "  ControlPersist 60s\n"
     )

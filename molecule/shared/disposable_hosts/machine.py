@@ -36,6 +36,7 @@ def start(host: Host, members: list[Host], image: Path, public_key: str) -> None
         "members": [[member.name, list(member.numbers)] for member in members],
     }
     write_json(host.directory / "supervisor.json", record)
+    (host.directory / "image").write_text(str(image), encoding="utf-8")
     # The overlay lives in the supervisor's own mount namespace and vanishes with it, however that ends.
     command = ["unshare", "--mount", "--propagation", "slave", sys.executable, str(PROGRAM)]
     with host.console.open("ab") as console:
@@ -60,8 +61,7 @@ def supervise(directory: Path) -> int:
     checkout = Checkout(Path(record["checkout"][0]), int(record["checkout"][1]))
     host = Host(**record["host"], numbers=tuple(record["numbers"]), checkout=checkout)
     members = [
-        Host(name, host.group, host.release, host.kind, tuple(numbers), checkout)
-        for name, numbers in record["members"]
+        Host(name, host.group, host.release, host.kind, tuple(numbers), checkout) for name, numbers in record["members"]
     ]
     image = Path(record["image"])
     try:
@@ -179,7 +179,7 @@ def empty_cgroup(path: Path, keep: int = 0) -> None:
             break
         if Path(directory) != path:
             with contextlib.suppress(OSError):
-                os.rmdir(directory)
+                Path(directory).rmdir()
 
 
 def is_running(host: Host) -> bool:

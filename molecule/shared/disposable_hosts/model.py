@@ -77,7 +77,7 @@ def parse_specifications(hosts: Iterable[str], extra_addresses: Iterable[str]) -
 
 @dataclasses.dataclass(frozen=True)
 class Checkout:
-    """A copy of the repository on this machine; its number (0–255) makes names and subnets unique."""
+    """A copy of the repository on this machine; its number (0 to 255) makes names and subnets unique."""
 
     path: Path
     number: int
@@ -96,7 +96,7 @@ class Checkout:
 
     @property
     def control_directory(self) -> Path:
-        """Short, because a socket's path has at most 107 characters."""
+        """Where shared SSH connections have their sockets: a short path, for it may have 107 characters at most."""
         return Path("/run/bulwark-disposable") / str(self.number)
 
     @property
@@ -169,6 +169,21 @@ class Host:
         return [address for number in self.numbers[1:] for address in self.checkout.addresses(number)]
 
     @property
+    def interface_addresses(self) -> list[str]:
+        """All addresses with their prefix length."""
+        lengths = (self.checkout.ipv4_network.prefixlen, self.checkout.ipv6_network.prefixlen)
+        return [
+            f"{address}/{length}"
+            for number in self.numbers
+            for address, length in zip(self.checkout.addresses(number), lengths, strict=True)
+        ]
+
+    @property
+    def control_directory(self) -> Path:
+        """One directory per host: its shared connections are closed before it ends, whoever opened them."""
+        return self.checkout.control_directory / str(self.numbers[0])
+
+    @property
     def group_directory(self) -> Path:
         return group_directory(self.checkout, self.group)
 
@@ -231,6 +246,15 @@ def open_checkout(path: Path, routes: Iterable[str]) -> Checkout:
     return checkout
 
 
+def forget_checkout(checkout: Checkout) -> None:
+    """Give the number of a checkout back."""
+    file = BASE_DIRECTORY / "registry.json"
+    with locked(BASE_DIRECTORY / "lock"):
+        registry: dict[str, str] = read_json(file, {})
+        if registry.pop(str(checkout.number), None) is not None:
+            write_json(file, registry)
+
+
 def registered_checkouts() -> list[Checkout]:
     """All checkouts that ever made hosts here."""
     registry: dict[str, str] = read_json(BASE_DIRECTORY / "registry.json", {})
@@ -248,9 +272,7 @@ def save_hosts(checkout: Checkout, hosts: Iterable[Host]) -> None:
     write_json(checkout.directory / "hosts.json", [{key: getattr(host, key) for key in keys} for host in hosts])
 
 
-def allocate(
-    checkout: Checkout, existing: Collection[Host], group: str, wishes: Iterable[Specification]
-) -> list[Host]:
+def allocate(checkout: Checkout, existing: Collection[Host], group: str, wishes: Iterable[Specification]) -> list[Host]:
     """Hosts for a group's wishes: those that exist and match are kept, the others get free numbers."""
     taken = {number for host in existing for number in host.numbers}
     by_name = {host.name: host for host in existing if host.group == group}

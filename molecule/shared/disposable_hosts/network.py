@@ -19,7 +19,8 @@ IPV4_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 def known_routes() -> list[str]:
     """Destinations of the machine's IPv4 routes."""
-    routes: list[dict[str, Any]] = json.loads(run(["ip", "-4", "-json", "route", "show", "table", "all"]).stdout or "[]")
+    listing = run(["ip", "-4", "-json", "route", "show", "table", "all"]).stdout
+    routes: list[dict[str, Any]] = json.loads(listing or "[]")
     return [str(route.get("dst", "")) for route in routes]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .common import run, write_file
 from .image import ADMINISTRATOR
-from .model import Checkout, Host
+from .model import Host
 
 
 def hosts_file(host: Host, members: Iterable[Host]) -> str:
@@ -26,13 +26,8 @@ def hosts_file(host: Host, members: Iterable[Host]) -> str:
 
 def network_file(host: Host) -> str:
     """networkd's file; without duplicate address detection IPv6 is there at once."""
-    networks = (host.checkout.ipv4_network, host.checkout.ipv6_network)
-    addresses = [(address, network.prefixlen) for address, network in zip((host.ipv4, host.ipv6), networks, strict=True)]
-    for number in host.numbers[1:]:
-        pair = host.checkout.addresses(number)
-        addresses += [(address, network.prefixlen) for address, network in zip(pair, networks, strict=True)]
     sections = "".join(
-        f"\n[Address]\nAddress={address}/{length}\nDuplicateAddressDetection=none\n" for address, length in addresses
+        f"\n[Address]\nAddress={address}\nDuplicateAddressDetection=none\n" for address in host.interface_addresses
     )
     return (
         "[Match]\nName=host0 en* eth*\n\n"
@@ -74,8 +69,3 @@ def host_public_keys(root: Path) -> list[str]:
 def known_hosts_lines(host: Host, keys: Iterable[str]) -> list[str]:
     names = ",".join([host.name, host.ipv4, host.ipv6, *host.extra_addresses])
     return [f"{names} {key}" for key in keys]
-
-
-def control_path(checkout: Checkout) -> Path:
-    checkout.control_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return checkout.control_directory

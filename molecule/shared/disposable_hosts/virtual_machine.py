@@ -58,7 +58,7 @@ def command(host: Host) -> list[str]:
         *("-machine", "pc", *accelerators(host), "-cpu", "max"),
         *("-smp", "2", "-m", str(MEMORY_MIB)),
         *("-kernel", f"{directory}/vmlinuz", "-initrd", f"{directory}/initrd"),
-        *("-append", f"root=/dev/vda rw console=ttyS0 apparmor=1 security=apparmor audit=1"),
+        *("-append", "root=/dev/vda rw console=ttyS0 apparmor=1 security=apparmor audit=1"),
         *("-drive", f"file={directory}/disk.img,format=raw,if=virtio,cache=unsafe"),
         *("-netdev", f"tap,id=net0,ifname={host.interface},script=no,downscript=no"),
         *("-device", f"virtio-net-pci,netdev=net0,mac={mac}"),

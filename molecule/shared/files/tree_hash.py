@@ -12,7 +12,13 @@ from pathlib import Path
 
 DIRECTORIES = ("/etc", "/usr/local", "/var/lib/bulwark", "/var/lib/dpkg", "/root")
 # Written by Ansible's own login and by the system's clockwork, not by a change.
-IGNORED = ("/root/.ansible", "/etc/resolv.conf", "/var/lib/dpkg/lock", "/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/triggers/Lock")
+IGNORED = (
+    "/root/.ansible",
+    "/etc/resolv.conf",
+    "/var/lib/dpkg/lock",
+    "/var/lib/dpkg/lock-frontend",
+    "/var/lib/dpkg/triggers/Lock",
+)
 
 
 def describe(path: Path) -> str:

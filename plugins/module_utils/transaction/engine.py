@@ -16,10 +16,11 @@ from typing import Any
 
 from . import files, restore, snapshot
 from .clock import Clock, iso, later
+from .commands import run_command
 from .journal import ROOT, Fenced, JournalStore, UnreadableJournal
 from .locks import Lock
 from .probe import Verdict
-from .runner import pack
+from .runner import pack_rollback
 from .session import plain_address, ssh_session
 from .state import (
     CLOSED_PHASES,
@@ -244,9 +245,9 @@ class Transaction:
             if systemd.refusal():
                 raise TransactionError(systemd.refusal())
             runner = store.path(self.id, "runner.pyz")
-            files.write_file(runner, pack(), 0o600, os.geteuid(), os.getegid())
+            files.write_file(runner, pack_rollback(), 0o600, os.geteuid(), os.getegid())
             program = (interpreter(), "-I", runner)
-            ready, line = restore.run_command(Command((*program, "check", "--root", store.root, "--id", self.id)))
+            ready, line = run_command(Command((*program, "check", "--root", store.root, "--id", self.id)))
             if not ready:
                 raise TransactionError(f"the rollback would not work, so nothing was changed: {line}")
             systemd.install_guard(store.root)

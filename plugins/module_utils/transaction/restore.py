@@ -12,13 +12,12 @@ import argparse
 import contextlib
 import dataclasses
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
 from . import files, snapshot
 from .clock import Clock, iso
+from .commands import run_command
 from .journal import ROOT, Fenced, JournalStore
 from .locks import RESTORE, Lock, end
 from .state import CLOSED_PHASES, Command, Journal, Phase, TransactionError, advance
@@ -36,39 +35,8 @@ MODULE_GRACE_SECONDS = 10.0
 RESTORE_GRACE_SECONDS = 600.0
 RETRY_SECONDS = 2.0
 MAXIMUM_WRITES = 20
-MAXIMUM_LINE = 300
 
 Run = Callable[[Command], "tuple[bool, str]"]
-
-
-def run_command(command: Command) -> tuple[bool, str]:
-    """Run a command to its end or its time limit and return (success, the last line that it wrote)."""
-    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/"}
-    try:
-        process = subprocess.Popen(
-            list(command.argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**environment, **dict(command.environment)},
-            cwd="/",
-            start_new_session=True,
-        )
-    except OSError as error:
-        return False, f"{command.argv[0]} cannot be run: {error.strerror or error}"
-    try:
-        output, _errors = process.communicate(timeout=command.timeout_seconds)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return False, f"no end within {command.timeout_seconds:g} seconds"
-    return process.returncode == 0, last_line(output.decode(errors="replace"))
-
-
-def last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:MAXIMUM_LINE] if lines else "no output"
 
 
 def restore(

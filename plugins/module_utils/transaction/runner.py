@@ -1,28 +1,40 @@
 # Copyright (c) 2026, bulwark.hardening contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pack the rollback into one file that runs without this collection."""
+"""Pack parts of this package into one file that runs without the collection."""
 
 from __future__ import annotations
 
 import io
 import pkgutil
 import zipfile
+from collections.abc import Sequence
+from types import ModuleType
 
-from . import clock, files, journal, locks, restore, snapshot, state
+from . import clock, commands, files, journal, locks, probe, rehearsal, restore, snapshot, state
 
 # Imported above, so that Ansible ships them and their source can be asked for wherever they are loaded from.
-MODULES = (clock, files, journal, locks, restore, snapshot, state)
-PACKAGE = "bulwark_rollback"
-MAIN = f"from {PACKAGE}.restore import main\n\nraise SystemExit(main())\n"
+ROLLBACK = (clock, commands, files, journal, locks, restore, snapshot, state)
+REHEARSAL = (commands, probe, rehearsal, state)
+PACKAGE = "bulwark_transaction"
 # A zip entry needs a date; the content alone shall decide.
 DATE = (2026, 1, 1, 0, 0, 0)
 
 
-def pack() -> bytes:
+def pack_rollback() -> bytes:
     """Return a zip application: python3 -I runner.pyz restore --id ID --reason timer."""
-    entries = {"__main__.py": MAIN.encode(), f"{PACKAGE}/__init__.py": b""}
-    for module in MODULES:
+    return _pack(ROLLBACK, "restore")
+
+
+def pack_rehearsal() -> bytes:
+    """Return the zip application that runs inside the private namespaces."""
+    return _pack(REHEARSAL, "rehearsal")
+
+
+def _pack(modules: Sequence[ModuleType], entry: str) -> bytes:
+    main = f"from {PACKAGE}.{entry} import main\n\nraise SystemExit(main())\n"
+    entries = {"__main__.py": main.encode(), f"{PACKAGE}/__init__.py": b""}
+    for module in modules:
         name = module.__name__.rpartition(".")[2]
         source = pkgutil.get_data(module.__name__, f"{name}.py")
         if source is None:

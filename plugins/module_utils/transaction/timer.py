@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from . import files
-from .restore import run_command
+from .commands import run_command
 from .state import Command, TransactionError
 
 UNIT_DIRECTORY = "/etc/systemd/system"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
 from tools import checks, reference
 from tools.__main__ import COMMANDS
 from tools.paths import tool

@@ -1,0 +1,47 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run programs: argument lists, a fixed environment, a time limit, one line to report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+
+from .state import Command
+
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/"}
+MAXIMUM_LINE = 300
+
+
+def run_command(command: Command) -> tuple[bool, str]:
+    """Run a command to its end or its time limit and return (success, the last line that it wrote)."""
+    try:
+        process = subprocess.Popen(
+            list(command.argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**ENVIRONMENT, **dict(command.environment)},
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError as error:
+        return False, f"{command.argv[0]} cannot be run: {error.strerror or error}"
+    try:
+        output, _errors = process.communicate(timeout=command.timeout_seconds)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return False, f"no end within {command.timeout_seconds:g} seconds"
+    return process.returncode == 0, last_line(output.decode(errors="replace"))
+
+
+def last_line(text: str) -> str:
+    """Return the line that says most about how a program ended: the last with the word error, else the last at all."""
+    lines = [line.strip() for line in text.splitlines() if any(character.isalnum() for character in line)]
+    errors = [line for line in lines if "error" in line.lower()]
+    return (errors or lines or ["no output"])[-1][:MAXIMUM_LINE]

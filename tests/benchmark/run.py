@@ -1,0 +1,128 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measure runs against disposable hosts: seconds, remote calls per role, and the cost of many firewall rules.
+
+    python tests/benchmark/run.py
+
+The counts are checked against the budget and decide the exit code; seconds are printed, never asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+HOSTS = [sys.executable, str(ROOT / "molecule/shared/hosts.py")]
+GROUP = "bench"
+TARGETS = {"ufw": "debian13", "firewalld": "debian13"}
+# Remote calls of firewall and ssh together, facts and packages included, on a converged host.
+CONVERGED_CALLS = 14
+RULE_COUNTS = (10, 100, 1000)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measured run of the site playbook against one host."""
+
+    seconds: float
+    changed: int
+    calls: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.calls.values())
+
+
+def measure(inventory: Path, host: str, variables: dict[str, Any], *arguments: str) -> Run:
+    """Run the site playbook and count what crosses the connection."""
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder) / "calls"
+        record.touch()
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins"),
+            "ANSIBLE_CALLBACKS_ENABLED": "remote_calls",
+            "REMOTE_CALLS_FILE": str(record),
+        }
+        command = [
+            *("ansible-playbook", "-i", str(inventory), str(ROOT / "playbooks/site.yml")),
+            *("--limit", host, "-e", json.dumps(variables), *arguments),
+        ]
+        started = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        seconds = time.monotonic() - started
+        if done.returncode != 0:
+            raise SystemExit(f"the run failed:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
+        calls: collections.Counter[str] = collections.Counter()
+        for line in record.read_text(encoding="utf-8").splitlines():
+            calls[json.loads(line)["role"].rpartition(".")[2] or "playbook"] += 1
+        recap = done.stdout.rpartition("PLAY RECAP")[2]
+        changed = int(recap.partition("changed=")[2].split()[0])
+        return Run(seconds, changed, dict(calls))
+
+
+def policy(backend: str, count: int) -> dict[str, Any]:
+    """Return a policy of ``count`` rules, no two alike."""
+    rules = [
+        {"name": f"rule {index}", "ports": [10000 + index], "sources": [f"192.0.2.{index % 250}", f"2001:db8::{index:x}"]}
+        for index in range(count)
+    ]
+    return {"firewall_backend": backend, "firewall_rules": rules, "firewall_confirm_seconds": 2}
+
+
+def row(name: str, run: Run) -> str:
+    calls = ", ".join(f"{role} {count}" for role, count in sorted(run.calls.items()))
+    return f"{name:<34} {run.seconds:>7.1f} {run.total:>6} {run.changed:>8}  {calls}"
+
+
+def main() -> int:
+    """Print the table; returns 1 when a count is over the budget."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sample", action="store_true", help="one backend, few rules: what CI runs")
+    parser.add_argument("--keep", action="store_true", help="leave the hosts running")
+    arguments = parser.parse_args()
+    targets = {"ufw": TARGETS["ufw"]} if arguments.sample else TARGETS
+    counts = RULE_COUNTS[::2] if arguments.sample else RULE_COUNTS
+    subprocess.run([*HOSTS, "down", "--group", GROUP], check=True, stdout=subprocess.DEVNULL)
+    wishes = [f"{name}={release}" for name, release in targets.items()]
+    started = subprocess.run([*HOSTS, "up", "--group", GROUP, *wishes], check=True, stdout=subprocess.PIPE, text=True)
+    inventory = Path(started.stdout.strip().splitlines()[-1])
+    print(f"{'run':<34} {'seconds':>7} {'calls':>6} {'changed':>8}  calls per role")
+    problems = []
+    for backend in targets:
+        runs = {"first": measure(inventory, backend, policy(backend, 1))}
+        runs["converged"] = measure(inventory, backend, policy(backend, 1))
+        runs["converged, check mode"] = measure(inventory, backend, policy(backend, 1), "--check")
+        for count in counts:
+            runs[f"{count} rules, first"] = measure(inventory, backend, policy(backend, count))
+            runs[f"{count} rules, converged"] = measure(inventory, backend, policy(backend, count))
+        for name, run in runs.items():
+            print(row(f"{backend}: {name}", run), flush=True)
+            if "converged" in name and run.changed:
+                problems.append(f"{backend}: {name}: {run.changed} changed, expected 0")
+            if "converged" in name and run.total > CONVERGED_CALLS:
+                problems.append(f"{backend}: {name}: {run.total} calls, budget {CONVERGED_CALLS}")
+        many = {run.total for name, run in runs.items() if "rules, first" in name}
+        if len(many) > 1:
+            problems.append(f"{backend}: calls grow with the number of rules: {sorted(many)}")
+    if not arguments.keep:
+        subprocess.run([*HOSTS, "down", "--group", GROUP], check=True, stdout=subprocess.DEVNULL)
+    print("\n".join(problems) or "every count is within the budget")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
