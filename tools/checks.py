@@ -31,14 +31,17 @@ def groups() -> dict[str, list[Step]]:
         ],
         "hosts": host_tests(),
         "lockout": [Step("lockout", [[PYTHON, "tests/lockout/run.py", "--seed=1", "--cases=60"]], after=[IMAGES])],
+        "budget": [Step("budget", [[PYTHON, "tests/benchmark/run.py", "--sample"]], after=[IMAGES])],
     }
 
 
 def lint() -> list[Step]:
     """Return the checks that only read the sources."""
     mypy = [tool("mypy"), "--strict"]
+    # A shared playbook imports the one of the scenario that Molecule runs; any scenario will do to read it.
+    scenario = {"MOLECULE_SCENARIO_DIRECTORY": str(ROOT / "molecule" / "firewall")}
     return [
-        Step("ansible-lint", [[tool("ansible-lint"), "--offline", "--profile=production", "--nocolor"]]),
+        Step("ansible-lint", [[tool("ansible-lint"), "--offline", "--profile=production", "--nocolor"]], scenario),
         Step(
             "mypy",
             [

@@ -19,9 +19,7 @@ def prepare() -> None:
     """
     if os.geteuid() != 0:
         raise Problem("Disposable hosts need root: namespaces, a bridge, foreign file owners. Run ./dev with sudo.")
-    missing = subprocess.run(
-        [PYTHON, str(HOSTS_PROGRAM), "packages"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
-    ).stdout.split()
+    missing = missing_packages()
     if not missing:
         return
     print(f"Installing the Debian packages {', '.join(missing)}, for the disposable hosts.", flush=True)
@@ -46,6 +44,12 @@ def prepare() -> None:
             except subprocess.CalledProcessError:
                 lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
                 raise Problem(f"{' '.join(command[:2])} failed: {lines[-1]} All of its output: {log}") from None
+
+
+def missing_packages() -> list[str]:
+    """Return the Debian packages that disposable hosts need and this machine does not have."""
+    command = [PYTHON, str(HOSTS_PROGRAM), "packages"]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout.split()
 
 
 def call(arguments: t.Sequence[str]) -> int:

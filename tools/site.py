@@ -11,7 +11,7 @@ import typing as t
 from . import hosts
 from .paths import ROOT, tool
 
-HOSTS = ("edge=debian13", "identity=debian12", "database=debian13")
+HOSTS = ("edge1=debian13", "identity1=debian12", "database1=debian13")
 INVENTORY = ROOT / "inventories" / "disposable"
 
 

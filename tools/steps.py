@@ -14,10 +14,10 @@ import subprocess
 import threading
 import time
 import typing as t
-import xml.etree.ElementTree as ElementTree
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from xml.etree import ElementTree
 
 from .paths import LOGS, ROOT
 
@@ -78,7 +78,7 @@ def run(steps: t.Sequence[Step], workers: int, logs: Path = LOGS) -> Counts:
                         waiting.remove(step)
                         _say("start", step.name)
                         running[pool.submit(_run_step, step, logs, children)] = step
-                finished, _ = wait(running, timeout=HEARTBEAT_SECONDS, return_when=FIRST_COMPLETED)
+                finished = wait(running, timeout=HEARTBEAT_SECONDS, return_when=FIRST_COMPLETED).done
                 for future in finished:
                     counts[running.pop(future).name] = future.result()
                 if not finished:

@@ -19,24 +19,21 @@ PROGRAM = Path(__file__).resolve().parents[2] / "molecule" / "shared" / "hosts.p
 GROUPS = ("access", "database", "edge", "identity", "overlay", "witness")
 
 
-def main() -> int:
+def main() -> None:
     """Print the inventory; without a running host, say how to start some."""
     command = [sys.executable, str(PROGRAM), "inventory", "--json", "--group", "site"]
     shown = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if shown.returncode != 0:
-        print(shown.stderr.strip(), file=sys.stderr)
-        return 1
+        sys.exit(shown.stderr.strip())
     inventory = json.loads(shown.stdout)
     hosts = inventory["all"]["hosts"]
     if not hosts:
-        print("There are no disposable hosts yet; `./dev site` starts them.", file=sys.stderr)
-        return 1
+        sys.exit("There are no disposable hosts yet; `./dev site` starts them.")
     inventory["stack"] = {"children": list(GROUPS)}
     for group in GROUPS:
         inventory[group] = {"hosts": [host for host in hosts if host.rstrip("0123456789") == group]}
-    print(json.dumps(inventory, indent=2))
-    return 0
+    json.dump(inventory, sys.stdout, indent=2)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

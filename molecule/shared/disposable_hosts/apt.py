@@ -18,7 +18,7 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 CODENAMES = {"debian12": "bookworm", "debian13": "trixie"}
 # A mirror that is frozen in time needs the two Check options inside the hosts as well.
 WANTED_OPTION = re.compile(
-    r"Acquire::(?:(?:https?|ftp)::(?:.*::)?(?:Proxy|CaInfo|Verify-Peer|Verify-Host)|Check-Valid-Until|Check-Date)",
+    r"Acquire::(?:(?:https?|ftp)::(?:Proxy(?:::[^\s:]+)?|(?:.*::)?(?:CaInfo|Verify-Peer|Verify-Host))|Check-Valid-Until|Check-Date)",
     re.IGNORECASE,
 )
 

@@ -40,14 +40,16 @@ def up(checkout: Checkout, group: str, wishes: Sequence[Specification], *, keep_
     directory = group_directory(checkout, group)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(directory / "lock", waiting=f"waiting for another command on group {group}"):
-        images = image.ensure_all({(wish.release, wish.kind) for wish in wishes})
+        names = {wish.name for wish in wishes}
+        others = [
+            host for host in load_hosts(checkout) if keep_others and host.group == group and host.name not in names
+        ]
+        pairs = {(wish.release, wish.kind) for wish in wishes} | {(host.release, host.kind) for host in others}
+        images = image.ensure_all(pairs)
         with locked(checkout.directory / "lock"):
             remove_leftovers(checkout)
             existing = load_hosts(checkout)
-            names = {wish.name for wish in wishes}
-            members = allocate(checkout, existing, group, wishes)
-            if keep_others:
-                members += [host for host in existing if host.group == group and host.name not in names]
+            members = [*allocate(checkout, existing, group, wishes), *others]
             unwanted = [host for host in existing if host.group == group and host not in members]
             each(unwanted, machine.destroy)
             save_hosts(checkout, [*(host for host in existing if host.group != group), *members])
@@ -63,10 +65,12 @@ def up(checkout: Checkout, group: str, wishes: Sequence[Specification], *, keep_
             machine.start(host, members, images[host.release, host.kind], public_key)
             progress(f"{host.label}: started ({host.release} {host.kind}, {host.ipv4}, {host.ipv6})")
 
-        each([host for host in new if (host.release, host.kind) in images], create)
+        kept = [host for host in members if host not in new]
+        each(new, create)
+        each(kept, machine.wait_until_prepared)
         write_group_files(checkout, group, members)
-        each([host for host in members if host not in new], lambda host: tell_members(host, members))
-        each(new, wait_until_ready)
+        each([host for host in members if not booted(host).exists()], wait_until_ready)
+        each(kept, lambda host: tell_members(host, members))
     return members
 
 
@@ -177,6 +181,11 @@ def close_shared_connections(host: Host) -> None:
         socket.unlink(missing_ok=True)
 
 
+def booted(host: Host) -> Path:
+    """Exists when the host has been seen ready; a host that was started by a command that was killed has not."""
+    return host.directory / "booted"
+
+
 def wait_until_ready(host: Host) -> None:
     """Wait for SSH, then for systemd to have started everything."""
     started = time.monotonic()
@@ -196,6 +205,7 @@ def wait_until_ready(host: Host) -> None:
             progress(f"{host.label}: still starting")
             said = now
         time.sleep(0.2)
+    booted(host).touch()
     note = ""
     if state == "degraded":
         failed = ssh(host, "systemctl --failed --plain --no-legend").stdout.split()

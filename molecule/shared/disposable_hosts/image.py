@@ -20,7 +20,7 @@ from .common import HostsError, locked, progress, run, tail_of, write_file
 from .model import BASE_DIRECTORY
 
 # Changes whenever build() does something else with the same recipe.
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 PACKAGES = [
     *("systemd", "systemd-sysv", "libpam-systemd", "dbus", "udev", "kmod"),
     *("openssh-server", "openssh-client", "sudo", "procps", "python3", "python3-apt", "ca-certificates"),
@@ -113,7 +113,8 @@ def _build(wanted: Recipe, root: Path) -> None:
     arguments += [f"--aptopt={line}" for line in wanted.apt_options.splitlines()]
     arguments += [
         # Each on its own: what one of them needs must not be left out because the other brings it.
-        f'--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -qy --download-only install {names}'
+        '--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" '
+        f"apt-get -qy --download-only -o APT::Install-Recommends=true install {names}"
         for names in CACHED_PACKAGES
     ]
     arguments += [apt.CODENAMES[wanted.release], str(unfinished), *wanted.sources]

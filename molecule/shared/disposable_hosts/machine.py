@@ -48,7 +48,12 @@ def start(host: Host, members: list[Host], image: Path, public_key: str) -> None
             start_new_session=True,
             cwd="/",
         )
-    deadline = time.monotonic() + 120
+    wait_until_prepared(host)
+
+
+def wait_until_prepared(host: Host) -> None:
+    """Wait until the supervisor has made the root directory and started the host for the first time."""
+    deadline = time.monotonic() + 300
     while not (host.directory / "ready").exists():
         if (host.directory / "failed").exists() or time.monotonic() > deadline:
             raise HostsError(f"{host.label} could not be prepared:\n{tail_of(host.console)}")
@@ -107,11 +112,11 @@ def _loop(host: Host, tree: Path) -> int:
 
     signal.signal(signal.SIGHUP, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
-    cgroup = own_cgroup(host) if host.kind == "container" else None
+    if host.kind == "container":
+        enter_cgroup(host)
     while wish != "end":
         wish = ""
-        if cgroup is not None:
-            empty_cgroup(cgroup, keep=os.getpid())
+        end_payload(host)
         network.delete_link(host.interface)
         if host.kind == "vm":
             network.add_tap(host.interface, host.checkout.bridge)
@@ -139,19 +144,30 @@ def _wait(host: Host, process: subprocess.Popen[bytes]) -> int:
                 return KVM_FAILED
 
 
-def own_cgroup(host: Host) -> Path | None:
-    """Move to a cgroup of our own, where no systemd outside gives containers theirs.
+def enter_cgroup(host: Host) -> None:
+    """Move to a cgroup of the host's own, where no systemd outside gives containers theirs.
 
     Without it all containers would share one cgroup named `payload` and stop each other's services.
     """
-    if container.systemd_outside():
-        return None
     path = cgroup_path(host)
-    if path is None:
-        return None
-    path.mkdir(parents=True, exist_ok=True)
-    (path / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
-    return path
+    if path is not None and not container.systemd_outside():
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+
+
+def end_payload(host: Host) -> None:
+    """End what runs inside a container; it outlives a systemd-nspawn that was killed."""
+    if host.kind != "container":
+        return
+    if container.systemd_outside():
+        scope = f"{host.machine}.scope"
+        run(["systemctl", "kill", "--signal=KILL", scope], check=False)
+        run(["systemctl", "stop", scope], check=False)
+        run(["systemctl", "reset-failed", scope], check=False)
+        return
+    path = cgroup_path(host)
+    if path is not None and path.exists():
+        empty_cgroup(path, keep=os.getpid())
 
 
 def cgroup_path(host: Host) -> Path | None:
@@ -221,9 +237,9 @@ def destroy(host: Host) -> None:
         if time.monotonic() > deadline:
             raise HostsError(f"processes {pids} of {host.label} do not end; see `ps`.")
         time.sleep(0.05)
+    end_payload(host)
     path = cgroup_path(host)
     if path is not None and path.exists():
-        empty_cgroup(path)
         with contextlib.suppress(OSError):
             path.rmdir()
     network.delete_link(host.interface)

@@ -9,7 +9,7 @@ exist. OpenSSH 8.5 and later clients speak sntrup761x25519, 9.9 and later mlkem7
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 KEY_EXCHANGE = (
     "mlkem768x25519-sha256",

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable, Iterable, Mapping, Sequence
+from typing import Callable
 
 BEGIN = "# BEGIN bulwark.hardening"
 END = "# END bulwark.hardening"
@@ -151,7 +152,9 @@ def manage(text: str, block: Sequence[str], replaces: Callable[[Line], bool]) ->
     changed: list[str] = []
     for line, raw in zip(parse(text), split_lines(text)):
         changed.append(REPLACED + raw if line.keyword and replaces(line) else raw)
-    head = [] if not block else [f"{BEGIN}: made by Ansible, changes here are lost\n", *(f"{entry}\n" for entry in block)]
+    head = (
+        [] if not block else [f"{BEGIN}: made by Ansible, changes here are lost\n", *(f"{entry}\n" for entry in block)]
+    )
     if head:
         head.append(f"{END}\n")
     return "".join([*head, *changed])

@@ -11,8 +11,8 @@ import hashlib
 import ipaddress
 import re
 import struct
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Iterator, Mapping, Sequence
 
 _TYPE = re.compile(r"[a-z0-9][a-z0-9@.-]*\Z")
 _CERTIFICATE = "-cert-v01@openssh.com"

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any
 
 from . import algorithms
 
-Spec = Dict[str, Any]
+Spec = dict[str, Any]
 
 BANNER = "Authorized use only. All activity is recorded.\n"
 MINIMUM_WINDOW_SECONDS = 30
@@ -72,7 +72,7 @@ POLICY: Spec = {
     "allow_groups": _list(),
     "deny_users": _list(),
     "deny_groups": _list(),
-    "password_authentication": _bool(False),
+    "password_authentication": {**_bool(False), "no_log": False},
     "keyboard_interactive_authentication": _bool(False),
     "authentication_methods": _list(),
     "use_pam": _bool(True),

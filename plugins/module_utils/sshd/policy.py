@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any
 
 from . import algorithms, grammar, keys
 from .options import POLICY
@@ -86,7 +87,9 @@ class Policy:
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Policy:
         """Build from options that passed validate_policy()."""
-        values = {name: raw[name] if raw.get(name) is not None else spec.get("default") for name, spec in POLICY.items()}
+        values = {
+            name: raw[name] if raw.get(name) is not None else spec.get("default") for name, spec in POLICY.items()
+        }
         return cls(values)
 
     def flag(self, name: str) -> bool:

@@ -10,8 +10,9 @@ beside it, with the digest of the file that came out.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from .keys import parse_public_key
 

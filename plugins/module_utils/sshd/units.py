@@ -8,8 +8,8 @@ from __future__ import annotations
 import calendar
 import re
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Mapping, Sequence
 
 UNIT_DIRECTORY = "/etc/systemd/system"
 PROPERTIES = (

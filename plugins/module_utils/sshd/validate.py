@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Callable, Dict, List, Mapping
+from collections.abc import Mapping
+from typing import Any, Callable
 
 from . import algorithms, keys
 from .options import ARGUMENT_SPEC, MAXIMUM_WINDOW_SECONDS, MINIMUM_WINDOW_SECONDS
@@ -35,8 +36,8 @@ _RANGES = {
     "confirm_seconds": (0, 120, "seconds"),
 }
 
-Problems = List[str]
-Policy = Dict[str, Any]
+Problems = list[str]
+Policy = dict[str, Any]
 
 
 def validate_policy(raw: Mapping[str, Any]) -> list[str]:
@@ -61,10 +62,14 @@ def _check_type(path: str, spec: Mapping[str, Any], value: Any, problems: Proble
     """Check type, choices and nested options of one value."""
     checks: dict[str, Callable[[Any], bool]] = {
         "str": lambda item: isinstance(item, str),
-        "int": lambda item: (isinstance(item, int) and not isinstance(item, bool))
-        or (isinstance(item, str) and re.match(r"-?[0-9]{1,18}\Z", item) is not None),
-        "float": lambda item: (isinstance(item, (int, float)) and not isinstance(item, bool))
-        or (isinstance(item, str) and re.match(r"[0-9]+(\.[0-9]+)?\Z", item) is not None),
+        "int": lambda item: (
+            (isinstance(item, int) and not isinstance(item, bool))
+            or (isinstance(item, str) and re.match(r"-?[0-9]{1,18}\Z", item) is not None)
+        ),
+        "float": lambda item: (
+            (isinstance(item, (int, float)) and not isinstance(item, bool))
+            or (isinstance(item, str) and re.match(r"[0-9]+(\.[0-9]+)?\Z", item) is not None)
+        ),
         "bool": lambda item: isinstance(item, bool) or (isinstance(item, str) and item.lower() in _BOOLEANS),
         "list": lambda item: isinstance(item, (list, tuple)),
         "dict": lambda item: isinstance(item, Mapping),
@@ -193,7 +198,7 @@ def _algorithm_lists(values: Policy, problems: Problems) -> None:
 
 def _text(values: Policy, problems: Problems) -> None:
     banner = str(values["banner"] or "")
-    if any(ord(character) < 32 and character not in "\n\t" or ord(character) == 127 for character in banner):
+    if any((ord(character) < 32 and character not in "\n\t") or ord(character) == 127 for character in banner):
         problems.append(f"{PREFIX}banner: the text holds a control character; only line ends and tabs are accepted")
     if len(banner) > 4096:
         problems.append(f"{PREFIX}banner: the text has {len(banner)} characters; at most 4096 are accepted")

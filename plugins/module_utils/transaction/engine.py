@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from . import files, restore, snapshot
@@ -43,6 +44,7 @@ HOST_LOCK_SECONDS = 60.0
 TIMER_GRACE_SECONDS = 20.0
 POLL_SECONDS = 0.5
 RESERVE_BYTES = 256 * 1024
+ID_TIME = "%Y%m%dT%H%M%SZ"
 
 
 class Engine:
@@ -105,7 +107,7 @@ class Engine:
         now = self.clock.now()
         session = ssh_session()
         journal = Journal(
-            id=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+            id=new_id(now, self.store.ids()),
             domain=domain,
             generation=1,
             phase=Phase.PLANNED,
@@ -401,6 +403,15 @@ class Transaction:
                 f"{self.journal.reason or 'another process changed it'}"
             ) from error
         self.journal = following
+
+
+def new_id(now: datetime, existing: Sequence[str]) -> str:
+    """Return an id that sorts after all existing ones, even when the clock was set back."""
+    stamp = f"{now:{ID_TIME}}"
+    newest = max(existing, default="")[: len(stamp)]
+    if stamp <= newest:
+        stamp = f"{datetime.strptime(newest, ID_TIME) + timedelta(seconds=1):{ID_TIME}}"
+    return f"{stamp}-{secrets.token_hex(4)}"
 
 
 def check_window(seconds: int) -> None:

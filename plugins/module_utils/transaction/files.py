@@ -150,12 +150,12 @@ def make_directories(path: str) -> None:
 
 
 def remove_at(parent_descriptor: int, name: str) -> None:
-    """Remove a file, a link or a whole tree; a missing name is fine. Links are removed, never followed."""
-    try:
-        kind = os.stat(name, dir_fd=parent_descriptor, follow_symlinks=False)
-    except FileNotFoundError:
-        return
-    if stat.S_ISDIR(kind.st_mode):
+    """Remove a file, a link or a whole tree; what is gone already is fine. Links are removed, never followed."""
+    with contextlib.suppress(FileNotFoundError):
+        found = os.stat(name, dir_fd=parent_descriptor, follow_symlinks=False)
+        if not stat.S_ISDIR(found.st_mode):
+            os.unlink(name, dir_fd=parent_descriptor)
+            return
         below = os.open(name, DIRECTORY, dir_fd=parent_descriptor)
         try:
             for child in os.listdir(below):
@@ -163,5 +163,3 @@ def remove_at(parent_descriptor: int, name: str) -> None:
         finally:
             os.close(below)
         os.rmdir(name, dir_fd=parent_descriptor)
-    else:
-        os.unlink(name, dir_fd=parent_descriptor)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .clock import Clock
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
 MODULE = "module"
 RESTORE = "restore"
 

@@ -133,6 +133,12 @@ def _close(store: JournalStore, transaction_id: str, problems: Sequence[str], cl
         journal = store.read(transaction_id)
         if journal.phase in CLOSED_PHASES:
             return journal
+        if journal.phase is not Phase.ROLLING_BACK:
+            # The record that the rollback began could not be written, or another rollback failed meanwhile.
+            journal = advance(journal, Phase.ROLLING_BACK, iso(clock.now()), "recorded late")
+            with contextlib.suppress(Fenced):
+                store.write(journal)
+            continue
         following = advance(journal, phase, iso(clock.now()), "; ".join(problems))
         following = dataclasses.replace(
             following, reason="; ".join([journal.reason, *problems]) if problems else journal.reason

@@ -67,19 +67,6 @@ def test_lists_of_dicts_are_specified_down_to_the_leaves(role):
     assert open_ended == []
 
 
-def test_nested_options_are_either_required_or_their_absence_is_explained(role):
-    """A reader of the reference must be able to tell what happens without the option."""
-    unexplained = [
-        path
-        for path, option in leaves(role.options)
-        if "." in path
-        and not option.get("required")
-        and "default" not in option
-        and not re.search(r"\b(unset|without|unless|default|empty|omitted|none|no )", str(option["description"]), re.I)
-    ]
-    assert unexplained == []
-
-
 def test_every_option_is_used(role):
     code = "\n".join(role.texts("tasks", "templates", "vars", "handlers").values())
     # A default may be there to be composed with another one.
