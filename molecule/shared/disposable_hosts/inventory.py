@@ -93,7 +93,7 @@ def ssh_config(checkout: Checkout, group: str, hosts: Iterable[Host]) -> str:
         f"  UserKnownHostsFile {directory / 'known_hosts'}\n"
         "  GlobalKnownHostsFile /dev/null\n"
         "  StrictHostKeyChecking yes\n"
-        "  ConnectTimeout 5\n"
+        "  ConnectTimeout 10\n"
         "  ControlMaster auto\n"
         "  ControlPersist 60s\n"
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-TEMPORARY_PREFIX = ".bulwark-"
+TEMPORARY = re.compile(r"\.bulwark-[0-9a-f]{16}")
 
 
 @contextlib.contextmanager
@@ -102,7 +103,7 @@ def create_temporary(
     attributes: Mapping[str, bytes] | None = None,
 ) -> str:
     """Write a synced file under a name of its own in the directory and return that name."""
-    temporary = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    temporary = f".bulwark-{secrets.token_hex(8)}"
     # Created closed to others; the final mode comes before the final name.
     descriptor = os.open(temporary, CREATE, 0o600, dir_fd=parent_descriptor)
     try:
@@ -128,7 +129,7 @@ def create_temporary(
 
 def replace_link(parent_descriptor: int, name: str, target: str) -> None:
     """Make name a symbolic link to target, in one step."""
-    temporary = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    temporary = f".bulwark-{secrets.token_hex(8)}"
     os.symlink(target, temporary, dir_fd=parent_descriptor)
     os.rename(temporary, name, src_dir_fd=parent_descriptor, dst_dir_fd=parent_descriptor)
     os.fsync(parent_descriptor)

@@ -143,13 +143,13 @@ class JournalStore:
             os.fsync(descriptor)
 
     def clear(self, journal: Journal) -> None:
-        """Remove what only an open transaction needs: pending, runner and snapshot. Repeatable."""
+        """Remove what only an open transaction needs: all but the journal and the lock. Repeatable."""
         with files.directory(self.root) as descriptor, contextlib.suppress(FileNotFoundError):
             if os.readlink("pending", dir_fd=descriptor) == journal.id:
                 os.unlink("pending", dir_fd=descriptor)
                 os.fsync(descriptor)
         with files.directory(self.path(journal.id)) as descriptor:
-            for name in ("reserve", "runner.pyz", "snapshot"):
+            for name in set(os.listdir(descriptor)) - {"journal", "mutation"}:
                 files.remove_at(descriptor, name)
 
     def prune(self, keep: int = KEPT_JOURNALS) -> None:

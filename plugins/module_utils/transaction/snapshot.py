@@ -135,6 +135,9 @@ def restore(states: Sequence[FileState], folder: str) -> list[str]:
     """
     problems: list[str] = []
     with files.directory(folder) as store:
+        for parent in sorted({files.split(state.path)[0] for state in states}):
+            with _collected(problems, parent):
+                _remove_leftovers(parent)
         for state in sorted(states, key=lambda item: item.path):
             with _collected(problems, state.path):
                 _restore_one(state, store)
@@ -152,6 +155,14 @@ def _collected(problems: list[str], path: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, TransactionError) as error:
         problems.append(f"{path} could not be put back: {error}")
+
+
+def _remove_leftovers(parent: str) -> None:
+    """Remove the temporary files of a restore that was interrupted."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), files.directory(parent) as descriptor:
+        for name in os.listdir(descriptor):
+            if files.TEMPORARY.fullmatch(name):
+                files.remove_at(descriptor, name)
 
 
 def _restore_one(state: FileState, store: int) -> None:

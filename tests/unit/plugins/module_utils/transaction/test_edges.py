@@ -87,7 +87,8 @@ def test_a_source_that_is_not_ours_says_nothing_about_the_far_side(listener: int
 
 
 @pytest.mark.parametrize(
-    ("port", "expected", "protocol"), [(0, "open", "tcp"), (65536, "open", "tcp"), (1, "ajar", "tcp"), (1, "open", "udp")]
+    ("port", "expected", "protocol"),
+    [(0, "open", "tcp"), (65536, "open", "tcp"), (1, "ajar", "tcp"), (1, "open", "udp")],
 )
 def test_a_probe_that_cannot_be_tried_is_refused(port: int, expected: str, protocol: str) -> None:
     with pytest.raises(ValueError, match="accepted"):

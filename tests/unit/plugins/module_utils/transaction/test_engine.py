@@ -399,7 +399,9 @@ class TestArming:
 
     @pytest.mark.parametrize("seconds", [0, 29, 601, -1])
     def test_a_window_out_of_range_is_refused(self, host: Host, seconds: int) -> None:
-        with pytest.raises(TransactionError, match=f"a window of {seconds} seconds is not possible; accepted are 30 to"):
+        with pytest.raises(
+            TransactionError, match=f"a window of {seconds} seconds is not possible; accepted are 30 to"
+        ):
             host.begin(window_seconds=seconds)
 
     def test_a_snapshot_that_fails_leaves_nothing(self, host: Host) -> None:

@@ -140,9 +140,7 @@ def test_nothing_pending_is_nothing_to_do(host: Host, capsys: pytest.CaptureFixt
     assert "no transaction is pending" in capsys.readouterr().out
 
 
-def test_an_unreadable_journal_is_one_line_on_the_error_output(
-    host: Host, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unreadable_journal_is_one_line_on_the_error_output(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     transaction = host.armed()
     for generation in Path(host.root, transaction.id, "journal").iterdir():
         generation.write_text("broken")
@@ -224,7 +222,9 @@ def test_a_command_is_ended_at_its_time_limit_with_its_children(tmp_path: Path) 
 
 def test_commands_run_with_a_fixed_environment_and_no_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "canary")
-    assert commands.run_command(Command(("sh", "-c", "echo $LC_ALL-$SECRET-$OWN; cat"), environment=(("OWN", "1"),))) == (
+    assert commands.run_command(
+        Command(("sh", "-c", "echo $LC_ALL-$SECRET-$OWN; cat"), environment=(("OWN", "1"),))
+    ) == (
         True,
         "C--1",
     )

@@ -69,7 +69,13 @@ def look(root: Path) -> dict[str, object]:
         elif path.is_file():
             content = path.read_bytes()
         moment = 0 if path.is_symlink() else status.st_mtime_ns
-        found[str(path.relative_to(root))] = (stat.S_IFMT(status.st_mode), status.st_mode, status.st_uid, moment, content)
+        found[str(path.relative_to(root))] = (
+            stat.S_IFMT(status.st_mode),
+            status.st_mode,
+            status.st_uid,
+            moment,
+            content,
+        )
     return found
 
 
