@@ -14,6 +14,7 @@ from .steps import Step
 
 WORKERS = 2
 IMAGES = "images"
+TYPED_PACKAGES = ("ansible_collections.bulwark.hardening.plugins", "disposable_hosts", "tools")
 
 
 def groups() -> dict[str, list[Step]]:
@@ -37,19 +38,11 @@ def groups() -> dict[str, list[Step]]:
 
 def lint() -> list[Step]:
     """Return the checks that only read the sources."""
-    mypy = [tool("mypy"), "--strict"]
     # A shared playbook imports the one of the scenario that Molecule runs; any scenario will do to read it.
     scenario = {"MOLECULE_SCENARIO_DIRECTORY": str(ROOT / "molecule" / "firewall")}
     return [
         Step("ansible-lint", [[tool("ansible-lint"), "--offline", "--profile=production", "--nocolor"]], scenario),
-        Step(
-            "mypy",
-            [
-                [*mypy, "-p", "ansible_collections.bulwark.hardening.plugins"],
-                [*mypy, "-p", "tools"],
-                [*mypy, "-p", "disposable_hosts"],
-            ],
-        ),
+        Step("mypy", [[tool("mypy"), "--strict", *(f"--package={name}" for name in TYPED_PACKAGES)]]),
         Step("ruff", [[tool("ruff"), "check"], [tool("ruff"), "format", "--check"]]),
         Step("yamllint", [[tool("yamllint"), "--strict", "."]]),
         Step("changelog", [[tool("antsibull-changelog"), "lint"]]),

@@ -26,6 +26,7 @@ from pathlib import Path
 from .paths import CACHE, PYTHON, ROOT, Problem, tool
 
 MANAGED_VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+PYENV = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()
 PIP_REQUIREMENTS = ROOT / "requirements" / "ansible-test-pip.txt"
 PIP_CACHE = Path("~/.ansible/test/cache").expanduser()
 GET_PIP = '''\
@@ -55,7 +56,7 @@ def main(arguments: t.Sequence[str] | None = None) -> None:
         command = [tool("ansible-test"), "sanity", "--local", "--color", "no"]
         for test in options.test:
             command += ["--test", test]
-        path = f"{link_interpreters(interpreters)}:{Path(PYTHON).parent}:{os.environ['PATH']}"
+        path = f"{link_interpreters(interpreters)}:{Path(PYTHON).parent}:{path_without_shims()}"
         sys.exit(run_sanity(command, collection, {**os.environ, "PATH": path}))
 
 
@@ -85,12 +86,10 @@ def find_false_green(output: str) -> str:
 
 def find_interpreters() -> dict[str, Path]:
     """Return the real interpreters of this machine by version, pyenv's first."""
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != pyenv / "shims")
     found = {}
     for version in MANAGED_VERSIONS:
-        candidates = sorted(pyenv.glob(f"versions/{version}.*/bin/python3"))
-        named = shutil.which(f"python{version}", path=path)
+        candidates = sorted(PYENV.glob(f"versions/{version}.*/bin/python3"))
+        named = shutil.which(f"python{version}", path=path_without_shims())
         if named:
             candidates.append(Path(named))
         for candidate in candidates:
@@ -98,6 +97,12 @@ def find_interpreters() -> dict[str, Path]:
                 found[version] = candidate.resolve()
                 break
     return found
+
+
+def path_without_shims() -> str:
+    """Return PATH without pyenv's shims, which exit with 127 for versions that are not selected."""
+    parts = os.environ["PATH"].split(os.pathsep)
+    return os.pathsep.join(part for part in parts if Path(part) != PYENV / "shims")
 
 
 def link_interpreters(interpreters: t.Mapping[str, Path]) -> Path:

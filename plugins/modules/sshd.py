@@ -20,7 +20,7 @@ description:
   - With a difference, the candidate is tried as a second sshd on loopback, then applied as a transaction whose rollback
     is armed on the host. The action plugin confirms it by new logins from the controller, or it is rolled back and the
     task fails. Sessions that exist stay.
-  - The settings go to C(/etc/ssh/sshd_config.d/00-bulwark.conf), which is read first: sshd keeps the first
+  - The settings go to C(/etc/ssh/sshd_config.d/00-bulwark.conf), which is read first; sshd keeps the first
     value it meets.
     Where the main file does not read the directory before all else, an Include line is put at its top. Lines of other
     files that would add to the policy (ports, addresses, host keys, allowed users and groups) are commented out.
@@ -79,8 +79,9 @@ options:
     default: []
   permit_root_login:
     description:
-      - Whether root may log in. V(auto) is V(prohibit-password) if root is an administrator, is connected, or has
-        an authorized key, so that nobody loses an access that works, and V(no) otherwise.
+      - 'Whether root may log in. V(auto) keeps an access that works and opens none: V(prohibit-password) if root
+        is an administrator or connected, or if root has an authorized key and was not shut out before; what is
+        stricter stays.'
       - V(prohibit-password) allows root by key or certificate only.
     type: str
     default: auto
@@ -90,14 +91,14 @@ options:
       - prohibit-password
   allow_users:
     description:
-      - Patterns USER or USER@HOST; if there are any, everybody else is refused. Lines of other files are replaced.
+      - Patterns USER or USER@HOST. If there are any, everybody else is refused, and lines of other files are replaced.
       - Empty leaves this to the other configuration files.
     type: list
     elements: str
     default: []
   allow_groups:
     description:
-      - Patterns of groups; if there are any, who is in none of them is refused. Lines of other files are replaced.
+      - Patterns of groups. If there are any, who is in none of them is refused, and lines of other files are replaced.
       - Empty leaves this to the other configuration files.
     type: list
     elements: str
@@ -126,8 +127,8 @@ options:
     default: false
   authentication_methods:
     description:
-      - Chains of methods of which one must be passed, such as V(publickey,keyboard-interactive). Empty accepts
-        any single method that is on.
+      - Chains of methods of which one must be passed, such as V(publickey,keyboard-interactive). Empty leaves this
+        to the other configuration files.
       - An administrator needs a chain that a key alone passes, or the policy is refused.
     type: list
     elements: str
@@ -180,7 +181,7 @@ options:
         where sshd does not know it (before OpenSSH 9.8).
     type: dict
     default: {}
-    options:
+    suboptions:
       crash_seconds:
         description:
           - For a connection that crashed sshd.
@@ -383,7 +384,7 @@ options:
     type: list
     elements: dict
     default: []
-    options:
+    suboptions:
       user:
         description:
           - Name of the user on the host.
@@ -402,7 +403,7 @@ options:
     type: list
     elements: dict
     default: []
-    options:
+    suboptions:
       public_key:
         description:
           - Public key in one line; certificates for it are refused as well.
@@ -468,7 +469,7 @@ options:
     description:
       - Proof or reason for the later operations. Set by the action plugin.
     type: dict
-    options:
+    suboptions:
       id:
         description:
           - Transaction to work on.
@@ -486,7 +487,7 @@ options:
           - New logins that were made.
         type: list
         elements: dict
-        options:
+        suboptions:
           client_address:
             description:
               - Client's address as the host saw it.
@@ -511,7 +512,7 @@ options:
 
 EXAMPLES = r"""
 - name: Harden sshd and keep access for those who have it by key
-  bulwark.hardening.sshd:
+  bulwark.hardening.sshd: {}
 
 - name: Let in who is in one group, or holds a certificate
   bulwark.hardening.sshd:
@@ -565,6 +566,11 @@ stage:
   returned: when operation is stage and there is a difference
   type: dict
   sample: {port: 40123, reason: "", unit: bulwark-sshd-rehearsal-0a1b2c3d.service}
+rolled_back:
+  description: Whether a change that failed was taken back.
+  returned: when a change failed after it was begun
+  type: bool
+  sample: true
 transaction:
   description: The transaction and its state.
   returned: when one was begun or asked for
@@ -610,6 +616,9 @@ def main() -> t.NoReturn:
     os.umask(0o022)
     try:
         result = operate(module.params, module.check_mode)
+    except service.RolledBack as error:
+        undone = error.transaction.get("phase") == "ROLLED_BACK"
+        module.fail_json(msg=str(error), rolled_back=undone, transaction=error.transaction)
     except service.USER_ERRORS as error:
         module.fail_json(msg=str(error))
     except OSError as error:

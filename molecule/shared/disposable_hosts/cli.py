@@ -52,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--extra-addresses", action="append", default=[], metavar="HOST=N", help="N more IPv4 and IPv6 addresses"
     )
+    up.add_argument(
+        "--install", action="append", default=[], metavar="HOST=PACKAGE,…", help="install before the first start"
+    )
     up.add_argument("--add", action="store_true", help="keep the group's other hosts")
     up.add_argument("hosts", nargs="+", metavar="HOST=RELEASE[:KIND]", help=f"{'|'.join(RELEASES)}, {'|'.join(KINDS)}")
     down = commands.add_parser("down", help="remove a group, or all hosts of this checkout")
@@ -112,7 +115,7 @@ def group_file(group: str, name: str) -> Path:
 def wanted_images(texts: Sequence[str]) -> set[tuple[str, str]]:
     if not texts:
         return {(release, kind) for release in RELEASES for kind in KINDS}
-    wishes = parse_specifications([f"image{index}={text}" for index, text in enumerate(texts)], [])
+    wishes = parse_specifications([f"image{index}={text}" for index, text in enumerate(texts)])
     return {(wish.release, wish.kind) for wish in wishes}
 
 
@@ -133,7 +136,7 @@ def dispatch(arguments: argparse.Namespace) -> int:
     if group:
         check_name(group, "group")
     if command == "up":
-        wishes = parse_specifications(arguments.hosts, arguments.extra_addresses)
+        wishes = parse_specifications(arguments.hosts, arguments.extra_addresses, arguments.install)
         groups.up(checkout(), group, wishes, keep_others=arguments.add)
         print(group_file(group, "inventory.yml"))
     elif command == "down":

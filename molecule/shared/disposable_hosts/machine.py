@@ -24,7 +24,7 @@ KVM_FAILED = -1000
 PROGRAM = Path(__file__).resolve().parent.parent / "hosts.py"
 
 
-def start(host: Host, members: list[Host], image: Path, public_key: str) -> None:
+def start(host: Host, members: list[Host], image: Path, public_key: str, packages: tuple[str, ...]) -> None:
     """Start a fresh host; returns when its supervisor has made the root directory."""
     host.directory.mkdir(mode=0o700, parents=True)
     record = {
@@ -33,6 +33,7 @@ def start(host: Host, members: list[Host], image: Path, public_key: str) -> None
         "checkout": [str(host.checkout.path), host.checkout.number],
         "image": str(image),
         "public_key": public_key,
+        "packages": packages,
         "members": [[member.name, list(member.numbers)] for member in members],
     }
     write_json(host.directory / "supervisor.json", record)
@@ -74,12 +75,14 @@ def supervise(directory: Path) -> int:
             tree = prepare_root(host, image)
             root.personalise(tree, host, members, record["public_key"])
             write_json(directory / "host_keys.json", root.host_public_keys(tree))
+            enter_cgroup(host)
+            if record["packages"]:
+                container.install(host, tree, record["packages"])
             if host.kind == "vm":
                 virtual_machine.make_disk(host, tree)
             (directory / "supervisor.pid").write_text(f"{os.getpid()}\n", encoding="ascii")
             return _loop(host, tree)
-    except BaseException as error:
-        print(f"supervisor: {error}", flush=True)
+    except BaseException:
         (directory / "failed").touch()
         raise
 
@@ -112,8 +115,6 @@ def _loop(host: Host, tree: Path) -> int:
 
     signal.signal(signal.SIGHUP, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
-    if host.kind == "container":
-        enter_cgroup(host)
     while wish != "end":
         wish = ""
         end_payload(host)
@@ -157,8 +158,6 @@ def enter_cgroup(host: Host) -> None:
 
 def end_payload(host: Host) -> None:
     """End what runs inside a container; it outlives a systemd-nspawn that was killed."""
-    if host.kind != "container":
-        return
     if container.systemd_outside():
         scope = f"{host.machine}.scope"
         run(["systemctl", "kill", "--signal=KILL", scope], check=False)

@@ -20,6 +20,7 @@ KINDS = ("container", "vm")
 BASE_DIRECTORY = Path("/var/lib/bulwark-disposable")
 IPV4_RANGE = ipaddress.IPv4Network("10.213.0.0/16")
 HOST_NUMBERS = range(10, 251)
+PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
@@ -31,6 +32,7 @@ class Specification:
     release: str
     kind: str
     extra_addresses: int = 0
+    packages: tuple[str, ...] = ()
 
 
 def check_name(name: str, what: str) -> str:
@@ -57,8 +59,10 @@ def parse_specification(text: str) -> Specification:
     return Specification(check_name(name, "host"), release, kind)
 
 
-def parse_specifications(hosts: Iterable[str], extra_addresses: Iterable[str]) -> list[Specification]:
-    """Read all hosts of a command line, with the HOST=N of --extra-addresses."""
+def parse_specifications(
+    hosts: Iterable[str], extra_addresses: Iterable[str] = (), install: Iterable[str] = ()
+) -> list[Specification]:
+    """Read all hosts of a command line, with the HOST=N of --extra-addresses and the HOST=PACKAGE,… of --install."""
     result: dict[str, Specification] = {}
     for text in hosts:
         specification = parse_specification(text)
@@ -72,6 +76,16 @@ def parse_specifications(hosts: Iterable[str], extra_addresses: Iterable[str]) -
         if not count.isdecimal() or not 0 <= int(count) <= 20:
             raise HostsError(f"--extra-addresses {text}: write HOST=N with N from 0 to 20.")
         result[name] = dataclasses.replace(result[name], extra_addresses=int(count))
+    for text in install:
+        name, _, packages = text.partition("=")
+        if name not in result:
+            raise HostsError(f"--install {text}: there is no host {name!r} in this group.")
+        names = tuple(packages.split(","))
+        if not all(PACKAGE_NAME.fullmatch(package) for package in names):
+            raise HostsError(
+                f"--install {text}: write HOST=PACKAGE or HOST=PACKAGE,PACKAGE with names of Debian packages."
+            )
+        result[name] = dataclasses.replace(result[name], packages=names)
     return list(result.values())
 
 

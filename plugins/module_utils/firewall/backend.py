@@ -74,6 +74,9 @@ class Backend(t.Protocol):
     def rehearsal(self, candidate: Candidate) -> RehearsalPlan:
         """Check the rendered candidate with the program that reads it, and return how to try it."""
 
+    def prepare(self) -> None:
+        """Do what has to be done before the snapshot, and is safe even if the change is rolled back."""
+
     def apply(self, candidate: Candidate) -> None:
         """Put the candidate into place and load it, with the least disturbance that the manager allows."""
 

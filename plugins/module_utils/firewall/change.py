@@ -19,15 +19,16 @@ from ..transaction.state import Command
 from . import host
 from .backend import Backend, Candidate, FirewallError
 from .essential import cut_flows
-from .evaluate import Admission, admission, widening
+from .evaluate import Admission, admission, shadowed, widening
+from .firewalld_backend import Firewalld
 from .model import Network, Policy, network_text, parse_network, policy_from
 from .probes import after_rollback, inbound_probes
 from .system import unit_is
 from .ufw_backend import Ufw
 from .validate import validate_policy
 
-Result = t.Dict[str, t.Any]
-BACKENDS: t.Mapping[str, t.Callable[[str], Backend]] = {"ufw": Ufw}
+Result = dict[str, t.Any]
+BACKENDS: t.Mapping[str, t.Callable[[str], Backend]] = {"ufw": Ufw, "firewalld": Firewalld}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Management:
         }
 
 
-def management_of(options: t.Mapping[str, t.Any], session: t.Optional[SshSession], listening: t.Sequence[int]) -> Management:
+def management_of(options: t.Mapping[str, t.Any], session: SshSession | None, listening: t.Sequence[int]) -> Management:
     """Return the management sources and ports; without ports, the session's own and those of the running sshd."""
     sources = tuple(dict.fromkeys(parse_network(item) for item in options.get("management_sources") or ()))
     ports = [int(port) for port in options.get("management_ports") or ()]
@@ -56,19 +57,23 @@ def management_of(options: t.Mapping[str, t.Any], session: t.Optional[SshSession
     return Management(sources, tuple(dict.fromkeys(ports)), session.client_address if session else "")
 
 
-def lock_out(candidate: Candidate, management: Management, session: t.Optional[SshSession]) -> list[str]:
+def lock_out(candidate: Candidate, management: Management, session: SshSession | None) -> list[str]:
     """Return one sentence for each way in which the candidate would end administration."""
     if session is not None and session.server_port not in management.ports:
         return [
-            f"the controller {session.client_address} came in on tcp/{session.server_port}, which this change would close: "
-            f"add {session.server_port} to firewall_management_ports"
+            (
+                f"the controller {session.client_address} came in on tcp/{session.server_port}, which this change "
+                f"would close: add {session.server_port} to firewall_management_ports"
+            )
         ]
     if session is not None and management.sources:
         address = ipaddress.ip_address(session.client_address)
         if not any(address in network for network in management.sources):
             return [
-                f"the controller {session.client_address} could not reach tcp/{session.server_port} after this change: "
-                f'add "{network_text(ipaddress.ip_network(address))}" to firewall_management_sources'
+                (
+                    f"the controller {session.client_address} could not reach tcp/{session.server_port} after this "
+                    f'change: add "{ipaddress.ip_network(address)}" to firewall_management_sources'
+                )
             ]
     problems: list[str] = []
     for name, network in required_sources(management):
@@ -156,7 +161,7 @@ def foreign_dicts(candidate: Candidate) -> list[Result]:
 class Change:
     """The module's one object: options in, result out. Raises FirewallError or TransactionError with one sentence."""
 
-    def __init__(self, options: t.Mapping[str, t.Any], check_mode: bool, engine: t.Optional[Engine] = None) -> None:
+    def __init__(self, options: t.Mapping[str, t.Any], check_mode: bool, engine: Engine | None = None) -> None:
         self.options = options
         self.check_mode = check_mode
         self.engine = engine or Engine()
@@ -214,7 +219,7 @@ class Change:
         candidate.reasons += [f"{other.name} is active beside {backend.name}" for other in others]
         card, addresses = self.own_addresses()
         self.refuse(candidate, management, policy, addresses)
-        result = self.report(candidate, management, policy)
+        result = self.report(candidate, management)
         result["changed"] = bool(candidate.reasons)
         if not candidate.reasons or self.check_mode:
             return result
@@ -223,13 +228,15 @@ class Change:
         result["transaction"] = self.transact(backend, others, candidate, management)
         return result
 
-    def own_addresses(self) -> tuple[t.Optional[host.Card], dict[int, str]]:
+    def own_addresses(self) -> tuple[host.Card | None, dict[int, str]]:
         """Return the card that the session uses, and this host's address by family."""
         card = host.card_with(host.cards(), self.session.server_address if self.session else "")
         found = {family: card.address(family) for family in (4, 6)} if card else {}
         return card, {family: address for family, address in found.items() if address}
 
-    def refuse(self, candidate: Candidate, management: Management, policy: Policy, addresses: t.Mapping[int, str]) -> None:
+    def refuse(
+        self, candidate: Candidate, management: Management, policy: Policy, addresses: t.Mapping[int, str]
+    ) -> None:
         """Raise FirewallError when the candidate would cut administration or what the host needs."""
         problems = lock_out(candidate, management, self.session)
         blocking = any(entry.direction == "out" and entry.action in ("deny", "reject") for entry in candidate.entries)
@@ -240,7 +247,7 @@ class Change:
         if problems:
             raise FirewallError("; ".join(problems))
 
-    def report(self, candidate: Candidate, management: Management, policy: Policy) -> Result:
+    def report(self, candidate: Candidate, management: Management) -> Result:
         """Return the plan, the reasons and the warnings."""
         warnings = [*candidate.warnings, *partly_blocked(candidate, management)]
         foreign = foreign_dicts(candidate)
@@ -248,6 +255,11 @@ class Change:
             f"a rule of the host itself opens more than the policy: {entry.describe()}"
             for entry, facts in zip(candidate.foreign, foreign)
             if facts["widens"]
+        ]
+        warnings += [
+            f"the rule {entry.name!r} never takes effect for IPv{entry.family}: {earlier.describe()} stands ahead of it"
+            for entry, earlier in shadowed(candidate.entries)
+            if entry.own
         ]
         if unit_is("is-enabled", "nftables.service"):
             warnings.append(
@@ -274,10 +286,10 @@ class Change:
         candidate: Candidate,
         management: Management,
         policy: Policy,
-        card: t.Optional[host.Card],
+        card: host.Card | None,
         addresses: t.Mapping[int, str],
     ) -> Result:
-        """Try the candidate, and then its rollback, in a private namespace. Raises FirewallError when it fails there."""
+        """Try the candidate, then its rollback, in a private namespace. Raises FirewallError when it fails there."""
         plan = backend.rehearsal(candidate)
         if card is None:
             return {"supported": False, "reason": "this host has no network card with a global address"}
@@ -311,6 +323,8 @@ class Change:
 
     def transact(self, backend: Backend, others: list[Backend], candidate: Candidate, management: Management) -> Result:
         """Arm the rollback, then apply; any fault rolls back at once."""
+        for item in (backend, *others):
+            item.prepare()
         paths = [path for item in (backend, *others) for path in item.snapshot_paths()]
         # The other manager comes back last, so that its rules are the final word.
         commands: list[Command] = [command for item in (backend, *others) for command in item.rollback_commands()]
@@ -366,4 +380,3 @@ class Change:
         transaction = self.engine.resume(self.asked("id"))
         transaction.rollback(str(self.asked("reason", "asked by the controller")))
         return {"changed": True, "transaction": transaction.to_result()}
-

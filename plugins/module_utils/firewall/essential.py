@@ -74,7 +74,7 @@ def proxies(texts: t.Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def endpoint(uri: str) -> t.Optional[tuple[str, int]]:
+def endpoint(uri: str) -> tuple[str, int] | None:
     """Return host and port of an address, or None when it has none."""
     parts = urllib.parse.urlsplit(uri)
     try:
@@ -123,7 +123,9 @@ def reachable(flow: Flow, entries: t.Sequence[Entry], default: str, own_addresse
 
 def missing_rule(flow: Flow) -> str:
     """Return the rule that would keep the flow open, as the user writes it."""
-    destinations = f", destinations: [{', '.join(chr(34) + a + chr(34) for a in flow.addresses)}]" if flow.addresses else ""
+    destinations = (
+        f", destinations: [{', '.join(chr(34) + a + chr(34) for a in flow.addresses)}]" if flow.addresses else ""
+    )
     return (
         f"{{name: {flow.kind}, direction: out, action: allow, protocol: {flow.protocol}, "
         f"ports: [{flow.port}]{destinations}}}"

@@ -9,7 +9,7 @@ import ipaddress
 import typing as t
 from dataclasses import dataclass
 
-from .model import Entry, Network, everything
+from .model import Entry, Network
 
 ADMITS = ("allow", "limit")
 
@@ -31,7 +31,7 @@ class Judgement:
     """What happens, and the entry that decided it; no entry means the default."""
 
     action: str
-    entry: t.Optional[Entry]
+    entry: Entry | None
 
     @property
     def admitted(self) -> bool:
@@ -47,7 +47,7 @@ class Judgement:
 
 
 def matches(entry: Entry, packet: Packet) -> bool:
-    """Return whether the entry matches the packet."""
+    """Return whether the entry matches the packet; an entry with a condition that cannot be judged denies only."""
     source, destination = ipaddress.ip_address(packet.source), ipaddress.ip_address(packet.destination)
     if entry.forward or entry.direction != packet.direction or entry.family != source.version:
         return False
@@ -55,7 +55,8 @@ def matches(entry: Entry, packet: Packet) -> bool:
         return False
     if entry.ports and not any(port.covers(packet.port) for port in entry.ports):
         return False
-    if entry.interface and packet.interface and entry.interface != packet.interface:
+    if entry.interface and entry.interface != packet.interface and (packet.interface or entry.action in ADMITS):
+        # On an unknown interface an entry may match or not; the careful answer is that only a denial does.
         return False
     return source in entry.source and destination in entry.destination
 
@@ -76,7 +77,7 @@ class Admission:
     """
 
     full: bool
-    blocked_by: t.Optional[Judgement]
+    blocked_by: Judgement | None
     partial: tuple[Entry, ...] = ()
 
 
@@ -140,15 +141,14 @@ def within(inner: Network, outer: Network) -> bool:
 
 
 def shadowed(entries: t.Sequence[Entry]) -> list[tuple[Entry, Entry]]:
-    """Return (entry, the earlier own entry that hides it) for entries of another effect; bounded to 2,000 entries."""
+    """Return (entry, the earlier one for every port and source that hides it) where the two have opposite effects."""
     hidden: list[tuple[Entry, Entry]] = []
-    limited = entries[:2000]
-    catch_all = [entry for entry in limited if not entry.ports and entry.source == everything(entry.family)]
-    for index, entry in enumerate(limited):
+    catch_all: list[Entry] = []
+    for entry in entries:
         for earlier in catch_all:
-            if earlier is entry:
-                break
             if covers(earlier, entry) and (earlier.action in ADMITS) != (entry.action in ADMITS):
-                hidden.append((limited[index], earlier))
+                hidden.append((entry, earlier))
                 break
+        if not entry.ports and not entry.source.prefixlen:
+            catch_all.append(entry)
     return hidden

@@ -63,7 +63,7 @@ def cards() -> list[Card]:
     return parse_cards(json.loads(run(["ip", "-json", "address"]).stdout or "[]"))
 
 
-def card_with(known: t.Sequence[Card], address: str) -> t.Optional[Card]:
+def card_with(known: t.Sequence[Card], address: str) -> Card | None:
     """Return the card that has the address, else the one that leads to the default route, else the first."""
     for card in known:
         if any(item.partition("/")[0] == address for item in card.addresses):

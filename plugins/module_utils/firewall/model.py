@@ -49,7 +49,7 @@ def parse_port(value: t.Any) -> PortRange:
     if isinstance(value, bool):
         raise ValueError(value)
     first, dash, last = str(value).strip().partition("-")
-    if not first.isdecimal() or (dash and not last.isdecimal()):
+    if not all(part.isascii() and part.isdecimal() for part in ((first, last) if dash else (first,))):
         raise ValueError(value)
     low, high = int(first), int(last) if dash else int(first)
     if not (1 <= low <= MAX_PORT and 1 <= high <= MAX_PORT and low <= high):
@@ -106,7 +106,9 @@ class Rule:
         pairs: list[tuple[int, Network, Network]] = []
         for family in FAMILIES:
             sources = [n for n in self.sources if n.version == family] if self.sources else [everything(family)]
-            targets = [n for n in self.destinations if n.version == family] if self.destinations else [everything(family)]
+            targets = (
+                [n for n in self.destinations if n.version == family] if self.destinations else [everything(family)]
+            )
             pairs += [(family, source, target) for source in sources for target in targets]
         return pairs
 
@@ -212,7 +214,7 @@ class Policy:
     rules: tuple[Rule, ...] = ()
     default_inbound: str = "deny"
     default_outbound: str = "allow"
-    default_routed: t.Optional[str] = None
+    default_routed: str | None = None
     logging: str = "low"
 
     def entries(self) -> list[Entry]:
@@ -241,7 +243,7 @@ def rule_from(raw: t.Mapping[str, t.Any]) -> Rule:
         destinations=unique(parse_network(network) for network in raw.get("destinations") or ()),
         interface=raw.get("interface") or "",
         log=bool(raw.get("log")),
-        comment=raw.get("comment") or "",
+        comment=(raw.get("comment") or "").strip(),
     )
 
 

@@ -59,7 +59,9 @@ def inbound_probes(
         closed = next((port for port in CLOSED_PORTS if not passes(entries, default, stranger, address, port)), None)
         if closed is not None:
             wished.append(("closed port", stranger, closed))
-    for rule in [item for item in rules if item.direction == "in" and item.protocol == "tcp" and item.ports][:MAX_RULES]:
+    for rule in [item for item in rules if item.direction == "in" and item.protocol == "tcp" and item.ports][
+        :MAX_RULES
+    ]:
         if rule.action == "limit" or rule.interface or rule.destinations or rule.name == "management":
             continue
         source = representative(rule.sources[0], own) if rule.sources else STRANGERS[4]
@@ -67,10 +69,10 @@ def inbound_probes(
             wished.append((rule.name, source, rule.ports[0].first))
     probes: dict[tuple[str, int], Probe] = {}
     for name, source, port in wished:
-        address = addresses.get(6 if ":" in source else 4)
-        if address and (source, port) not in probes:
-            expected = "open" if passes(entries, default, source, address, port) else "closed"
-            probes[source, port] = Probe(name, source, address, port, expected)
+        own_address = addresses.get(6 if ":" in source else 4)
+        if own_address and (source, port) not in probes:
+            expected = "open" if passes(entries, default, source, own_address, port) else "closed"
+            probes[source, port] = Probe(name, source, own_address, port, expected)
     return list(probes.values())
 
 
@@ -82,7 +84,13 @@ def passes(entries: t.Sequence[Entry], default: str, source: str, destination: s
 def after_rollback(probes: t.Iterable[Probe], admitted_before: t.Callable[[str, str, int], bool]) -> list[Probe]:
     """Return the management probes again, with what the old state does."""
     return [
-        Probe(p.name, p.source, p.destination, p.port, "open" if admitted_before(p.source, p.destination, p.port) else "closed")
+        Probe(
+            p.name,
+            p.source,
+            p.destination,
+            p.port,
+            "open" if admitted_before(p.source, p.destination, p.port) else "closed",
+        )
         for p in probes
         if p.name == "management"
     ]

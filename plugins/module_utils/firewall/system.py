@@ -17,10 +17,10 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 def run(
     arguments: t.Sequence[str],
-    stdin: t.Optional[str] = None,
+    stdin: str | None = None,
     check: bool = True,
     timeout_seconds: float = 60.0,
-    environment: t.Optional[t.Mapping[str, str]] = None,
+    environment: t.Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end. Raises FirewallError with the program's last line when it fails and check is set."""
     try:
@@ -45,7 +45,7 @@ def run(
     return done
 
 
-def read_text(path: str, default: t.Optional[str] = None) -> str:
+def read_text(path: str, default: str | None = None) -> str:
     """Return a file's text; a missing file gives the default, or raises FirewallError without one."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as stream:

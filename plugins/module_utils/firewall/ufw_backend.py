@@ -81,7 +81,7 @@ class Ufw:
     def __init__(self, directory: str) -> None:
         """``directory`` is a private, empty scratch directory; the caller removes it."""
         self.scratch = directory
-        self.policy: t.Optional[Policy] = None
+        self.policy: Policy | None = None
         self.observed: dict[int, list[UfwRule]] = {4: [], 6: []}
         self.settings: dict[str, str] = {}
         self.was_enabled = False
@@ -105,7 +105,8 @@ class Ufw:
         """Return whether ufw filters now, or will after a reboot."""
         if self.missing():
             return False
-        return parse_settings(read_text(CONFIGURATION, "")).get("ENABLED", "no").lower() == "yes" or self.running()
+        self.read_state()
+        return self.was_enabled or self.was_running
 
     def running(self) -> bool:
         """Return whether ufw's user chains are in the live rule set."""
@@ -154,7 +155,7 @@ class Ufw:
             )
         if self.settings.get("MANAGE_BUILTINS", "no").lower() == "yes":
             candidate.warnings.append(
-                f"{SETTINGS} sets MANAGE_BUILTINS=yes: every start of ufw flushes the rules of Docker, fail2ban and others"
+                f"{SETTINGS} sets MANAGE_BUILTINS=yes: each start of ufw flushes the rules of Docker, fail2ban, others"
             )
         return candidate
 
@@ -172,7 +173,9 @@ class Ufw:
             for family in FAMILIES
         }
 
-    def describe(self, rules: t.Mapping[int, t.Sequence[UfwRule]], settings: t.Mapping[str, str], on: bool) -> dict[str, t.Any]:
+    def describe(
+        self, rules: t.Mapping[int, t.Sequence[UfwRule]], settings: t.Mapping[str, str], on: bool
+    ) -> dict[str, t.Any]:
         """Return the state for the diff."""
         return {
             "backend": "ufw",
@@ -218,7 +221,7 @@ class Ufw:
                 reasons.append(f"the live IPv{family} rules are not those of {DIRECTORY}/{RULES_FILES[family]}")
         return reasons
 
-    def canonical(self, family: int) -> t.Optional[str]:
+    def canonical(self, family: int) -> str | None:
         """Return the rendered rules as the kernel would list them, or None where no namespace can be made."""
         path = self.staged(os.path.join(DIRECTORY, RULES_FILES[family]))
         done = run(["unshare", "-n", "sh", "-c", CANONICAL, path, RESTORE[family], SAVE[family]], check=False)
@@ -261,8 +264,17 @@ class Ufw:
             self.set_ipv6()
         source = pkgutil.get_data(ufw_render.__package__ or "", "ufw_render.py")
         if source is None:
-            raise FirewallError("the module was shipped without ufw_render.py; report this as a fault of the collection")
-        arguments = [PYTHON, "-I", "-c", source.decode("utf-8"), os.path.join(self.scratch, "new"), json.dumps(settings)]
+            raise FirewallError(
+                "the module was shipped without ufw_render.py; report this as a fault of the collection"
+            )
+        arguments = [
+            PYTHON,
+            "-I",
+            "-c",
+            source.decode("utf-8"),
+            os.path.join(self.scratch, "new"),
+            json.dumps(settings),
+        ]
         done = run(arguments, check=False)
         if done.returncode:
             lines = (done.stderr.strip() or "no message").splitlines()
@@ -271,7 +283,8 @@ class Ufw:
         for family in self.families():
             if counts[str(family)] != len(wished[family]):
                 raise FirewallError(
-                    f"ufw accepted {counts[str(family)]} of {len(wished[family])} IPv{family} rules: {done.stderr.strip()}"
+                    f"ufw accepted {counts[str(family)]} of {len(wished[family])} IPv{family} rules: "
+                    f"{done.stderr.strip()}"
                 )
 
     def routed_to_keep(self) -> str:
@@ -290,7 +303,7 @@ class Ufw:
 
     # -- rehearse --------------------------------------------------------------------------------------------------
 
-    def rehearsal(self, candidate: Candidate) -> RehearsalPlan:
+    def rehearsal(self, candidate: Candidate) -> RehearsalPlan:  # noqa: ARG002
         """Return how the rendered candidate is tried: ufw's own start, on the staged files."""
         for family in self.families():
             run([RESTORE[family], "--test", "--noflush", self.staged(os.path.join(DIRECTORY, RULES_FILES[family]))])
@@ -333,7 +346,10 @@ class Ufw:
         stop = Command((self.init_program(), "force-stop"))
         return [stop, Command((self.init_program(), "start"))] if self.was_running else [stop]
 
-    def apply(self, candidate: Candidate) -> None:
+    def prepare(self) -> None:
+        """Nothing to do: a ufw that is not enabled loads nothing at boot."""
+
+    def apply(self, candidate: Candidate) -> None:  # noqa: ARG002
         """Put the rendered files into place and load them."""
         if self.policy is None:
             raise FirewallError("no candidate was made before apply")
@@ -357,7 +373,9 @@ class Ufw:
         """Load the installed files: at once into a complete running ufw, else by ufw's own start."""
         settings = self.staged_settings()
         live = {family: run([SAVE[family], "-t", "filter"]).stdout for family in self.families()}
-        present = [family for family in self.families() if f":{'ufw' if family == 4 else 'ufw6'}-user-input " in live[family]]
+        present = [
+            family for family in self.families() if f":{'ufw' if family == 4 else 'ufw6'}-user-input " in live[family]
+        ]
         damaged = [
             family
             for family in self.families()
@@ -388,7 +406,14 @@ class Ufw:
             for line in lines
             if line.startswith(("-A INPUT ", "-A OUTPUT ", "-A FORWARD ")) and f" -j {prefix}" in line
         ]
-        batch = ["*filter", *jumps, *(f"-F {chain}" for chain in chains), *(f"-X {chain}" for chain in chains), "COMMIT", ""]
+        batch = [
+            "*filter",
+            *jumps,
+            *(f"-F {chain}" for chain in chains),
+            *(f"-X {chain}" for chain in chains),
+            "COMMIT",
+            "",
+        ]
         run([RESTORE[family], "--noflush", "-w", "10"], stdin="\n".join(batch))
 
     def retire(self) -> None:
@@ -415,4 +440,3 @@ class Ufw:
     def is_persistent(self) -> bool:
         """Return whether ufw starts at the next boot."""
         return unit_is("is-enabled", "ufw.service")
-

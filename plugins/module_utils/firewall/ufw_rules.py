@@ -105,7 +105,7 @@ def ports_text(ports: t.Sequence[PortRange]) -> str:
     return ",".join(str(p.first) if p.first == p.last else f"{p.first}:{p.last}" for p in ports) or "any"
 
 
-def network(text: str, family: int) -> t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]:
+def network(text: str, family: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """Return the network of a tuple's address field."""
     return everything(family) if text == "any" else ipaddress.ip_network(text, strict=False)
 
@@ -179,7 +179,7 @@ def rules_from(rule: Rule) -> list[UfwRule]:
     ]
 
 
-def address_text(value: t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]) -> str:
+def address_text(value: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
     """Return an address field: 0.0.0.0/0 for every address, a single address without prefix."""
     return network_text(value)
 
@@ -187,7 +187,12 @@ def address_text(value: t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]) -
 def rules_file(rules: t.Iterable[UfwRule], family: int) -> str:
     """Return a file with the tuple lines only, from which ufw's library renders the complete one."""
     chain = "ufw" if family == 4 else "ufw6"
-    head = ["*filter", f":{chain}-user-input - [0:0]", f":{chain}-user-output - [0:0]", f":{chain}-user-forward - [0:0]"]
+    head = [
+        "*filter",
+        f":{chain}-user-input - [0:0]",
+        f":{chain}-user-output - [0:0]",
+        f":{chain}-user-forward - [0:0]",
+    ]
     return "\n".join([*head, "### RULES ###", *(rule.line() for rule in rules), "### END RULES ###", "COMMIT", ""])
 
 
@@ -242,7 +247,9 @@ def missing_structure(saved: str, family: int, defaults: t.Mapping[str, str]) ->
     """Return what a running ufw has and this ``iptables-save`` text lacks: jumps, hooks and default policies."""
     prefix = "ufw" if family == 4 else "ufw6"
     lines = set(saved.splitlines())
-    policies = {line.split()[0][1:]: line.split()[1] for line in lines if line.startswith(":") and len(line.split()) > 1}
+    policies = {
+        line.split()[0][1:]: line.split()[1] for line in lines if line.startswith(":") and len(line.split()) > 1
+    }
     missing: list[str] = []
     for chain, key in (("input", "INPUT"), ("output", "OUTPUT"), ("forward", "FORWARD")):
         for stage in ("before-logging", "before", "after", "after-logging", "reject", "track"):

@@ -96,12 +96,21 @@ def address_problem(value: t.Any, path: str) -> list[str]:
         try:
             loose = ipaddress.ip_network(text.strip(), strict=False)
         except ValueError:
-            return [f'{path}: {text} is not an address; accepted are "192.0.2.1", "192.0.2.0/24", "2001:db8::/32" or "group:NAME"']
-        return [f"{path}: {text} has bits set after its prefix; write {loose} for the network, or leave the prefix away"]
+            return [
+                (
+                    f'{path}: {text} is not an address; accepted are "192.0.2.1", "192.0.2.0/24", "2001:db8::/32" '
+                    'or "group:NAME"'
+                )
+            ]
+        return [
+            f"{path}: {text} has bits set after its prefix; write {loose} for the network, or leave the prefix away"
+        ]
     if network.version == 6 and network.network_address.ipv4_mapped is not None and network.prefixlen >= 96:
         return [f"{path}: {text} is an IPv4 address in IPv6 form, which no packet carries; write it as IPv4"]
     if network.network_address.is_multicast:
-        return [f"{path}: {text} is a multicast group, which a rule cannot open or close; accepted are unicast addresses"]
+        return [
+            f"{path}: {text} is a multicast group, which a rule cannot open or close; accepted are unicast addresses"
+        ]
     return []
 
 
@@ -162,10 +171,17 @@ def pair_problems(sources: list[t.Any], destinations: list[t.Any], path: str) ->
             if own and other and not own & other:
                 opposite = "destinations" if side == "sources" else "sources"
                 return [
-                    f"{path}.{side}[{index}]: {item} is IPv{min(own)}, but {opposite} has no IPv{min(own)} address, "
-                    f"so no packet could match; add one or split the rule"
+                    (
+                        f"{path}.{side}[{index}]: {item} is IPv{min(own)}, but {opposite} has no IPv{min(own)} "
+                        "address, so no packet could match; add one or split the rule"
+                    )
                 ]
     return []
+
+
+def plain_comment(comment: t.Any) -> bool:
+    """Return whether both backends can keep the comment."""
+    return isinstance(comment, str) and len(comment) <= MAX_COMMENT and comment.isprintable() and "'" not in comment
 
 
 def text_problems(rule: t.Mapping[str, t.Any], path: str) -> list[str]:
@@ -175,14 +191,15 @@ def text_problems(rule: t.Mapping[str, t.Any], path: str) -> list[str]:
     if not isinstance(name, str) or not NAME.fullmatch(name) or name != name.strip():
         problems.append(f"{path}.name: {name!r} is not a rule name; accepted are 1 to 64 of A-Z a-z 0-9 space . _ -")
     elif name == MANAGEMENT_NAME:
-        problems.append(f'{path}.name: "{name}" is kept for the rule made of firewall_management_sources; choose another')
+        problems.append(
+            f'{path}.name: "{name}" is kept for the rule made of firewall_management_sources; choose another'
+        )
     interface = rule.get("interface")
     if interface not in (None, "") and not (isinstance(interface, str) and INTERFACE.fullmatch(interface)):
         problems.append(f"{path}.interface: {interface!r} is not an interface name of at most 15 characters")
     comment = rule.get("comment")
-    if comment not in (None, ""):
-        if not isinstance(comment, str) or len(comment) > MAX_COMMENT or not comment.isprintable() or "'" in comment:
-            problems.append(f"{path}.comment: accepted are up to {MAX_COMMENT} printable characters without an apostrophe")
+    if comment not in (None, "") and not plain_comment(comment):
+        problems.append(f"{path}.comment: accepted are up to {MAX_COMMENT} printable characters without an apostrophe")
     log = rule.get("log")
     if log is not None and not isinstance(log, bool):
         problems.append(f"{path}.log: {log!r} is not accepted; accepted are true and false")
@@ -195,11 +212,15 @@ def combination_problems(rule: t.Mapping[str, t.Any], ports: list[t.Any], backen
     direction, action = rule.get("direction") or "in", rule.get("action") or "allow"
     protocol = rule.get("protocol") or "tcp"
     if ports and protocol not in PORT_PROTOCOLS:
-        problems.append(f"{path}.ports: protocol {protocol!r} has no ports; set protocol to tcp or udp, one rule for each")
+        problems.append(
+            f"{path}.ports: protocol {protocol!r} has no ports; set protocol to tcp or udp, one rule for each"
+        )
     if action == "limit" and not ports:
         problems.append(f"{path}.ports: a rule with action limit needs the ports that it limits")
     if action == "limit" and direction == "out":
-        problems.append(f"{path}.action: limit counts new connections from outside; accepted for out are allow, deny, reject")
+        problems.append(
+            f"{path}.action: limit counts new connections from outside; accepted for out are allow, deny, reject"
+        )
     if action == "limit" and backend == "firewalld":
         problems.append(
             f"{path}.action: firewalld limits a rule as a whole and not each source, so strangers could use up the "
@@ -211,7 +232,9 @@ def combination_problems(rule: t.Mapping[str, t.Any], ports: list[t.Any], backen
             "or firewall_backend ufw"
         )
     if direction == "out" and rule.get("sources") and not rule.get("destinations"):
-        problems.append(f"{path}.sources: an outbound rule is about where the host may go; move the list to destinations")
+        problems.append(
+            f"{path}.sources: an outbound rule is about where the host may go; move the list to destinations"
+        )
     return problems
 
 
@@ -219,9 +242,7 @@ def rule_problems(rule: t.Any, backend: t.Any, path: str) -> list[str]:
     """Return every problem of one rule."""
     if not isinstance(rule, t.Mapping):
         return [f"{path}: {rule!r} is not a rule; accepted is a dictionary with the keys {listed(RULE_KEYS)}"]
-    problems = [
-        f"{path}.{key}: unknown key; accepted are {listed(RULE_KEYS)}" for key in rule if key not in RULE_KEYS
-    ]
+    problems = [f"{path}.{key}: unknown key; accepted are {listed(RULE_KEYS)}" for key in rule if key not in RULE_KEYS]
     problems += text_problems(rule, path)
     for key, accepted in (("direction", DIRECTIONS), ("action", ACTIONS), ("protocol", PROTOCOLS)):
         if rule.get(key) is not None:
@@ -249,7 +270,9 @@ def rules_problems(value: t.Any, backend: t.Any) -> list[str]:
             continue
         name = rule.get("name")
         if isinstance(name, str) and name in seen:
-            problems.append(f'{path}[{index}].name: "{name}" is also the name of {path}[{seen[name]}]; names are unique')
+            problems.append(
+                f'{path}[{index}].name: "{name}" is also the name of {path}[{seen[name]}]; names are unique'
+            )
         elif isinstance(name, str):
             seen[name] = index
         sizes = [len(rule[key]) for key in ("sources", "destinations", "ports") if isinstance(rule.get(key), list)]
@@ -298,6 +321,10 @@ def validate_policy(raw: t.Mapping[str, t.Any]) -> list[str]:
     ):
         if raw.get(key) not in (None, "" if key == "default_routed" else None):
             problems += choice(raw[key], accepted, f"{PREFIX}{key}")
+    if raw.get("default_routed") and backend == "firewalld":
+        problems.append(
+            f"{PREFIX}default_routed: firewalld routes by zones; leave it empty, or set firewall_backend to ufw"
+        )
     problems += address_list(raw.get("management_sources"), f"{PREFIX}management_sources")[1]
     ports, faults = as_list(raw.get("management_ports"), f"{PREFIX}management_ports")
     problems += faults

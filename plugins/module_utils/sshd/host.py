@@ -46,10 +46,17 @@ class Done:
     output: str
     error: str
 
+    def first_line(self) -> str:
+        """Return the first line that says something; systemctl begins with the cause."""
+        return self._lines()[0]
+
     def last_line(self) -> str:
         """Return the last line that says something."""
-        lines = [line.strip() for line in f"{self.output}\n{self.error}".splitlines() if line.strip()]
-        return lines[-1] if lines else "no output"
+        return self._lines()[-1]
+
+    def _lines(self) -> list[str]:
+        lines = [line.strip() for line in f"{self.output}\n{self.error}".splitlines()]
+        return [line for line in lines if line] or ["no output"]
 
 
 def run(argv: Sequence[str], text: str | None = None) -> Done:
@@ -210,7 +217,8 @@ def observe() -> tuple[Observation, SshSession | None]:
     units = observe_units()
     session = ssh_session()
     live = run_with("/etc/ssh", [sshd_program(), "-T"])
-    by_config = effective.ports(effective.parse(live.output)) if live.ok else ()
+    now = effective.parse(live.output) if live.ok else {}
+    by_config = effective.ports(now)
     by_socket = systemd.listen_ports(units.listen) if units.by_socket else ()
     bits = host_key_bits()
     root = _passwd("root")
@@ -223,10 +231,12 @@ def observe() -> tuple[Observation, SshSession | None]:
             host_key_bits=bits,
             krl_digest=digest(model.KRL_FILE),
             root_has_key=root is not None and bool(_root_keys(root)),
+            root_login=effective.first(now, "permitrootlogin"),
             connecting_user=connecting_user(),
             server_port=session.server_port if session else 0,
             newest_config=_newest([CONFIG, *drop_ins(), *(HOST_KEY_PATHS[kind] for kind in bits)]),
             loaded_at=max(units.loaded_at, _marked(units.main_pid)),
+            taken_ports=frozenset(listening()),
             socket_drop_in=read_text(systemd.drop_in_path(units.socket)) if units.socket else None,
         ),
         session,

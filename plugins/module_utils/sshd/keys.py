@@ -11,11 +11,13 @@ import hashlib
 import ipaddress
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _TYPE = re.compile(r"[a-z0-9][a-z0-9@.-]*\Z")
 _CERTIFICATE = "-cert-v01@openssh.com"
+# How many strings a key consists of, its type included.
+_LENGTHS = {"ssh-ed25519": 2, "ssh-rsa": 3, "sk-ssh-ed25519@openssh.com": 3, "sk-ecdsa-sha2-nistp256@openssh.com": 4}
 
 
 class InvalidKey(ValueError):
@@ -56,16 +58,17 @@ class AuthorizedKey:
     options: Mapping[str, tuple[str, ...]]
 
 
-def _fields(blob: bytes) -> Iterator[bytes]:
-    """Yield the length-prefixed strings of a key (RFC 4251, section 5)."""
+def _fields(blob: bytes) -> tuple[list[bytes], bool]:
+    """Return the length-prefixed strings of a key (RFC 4251, section 5), and whether they fill it exactly."""
+    fields: list[bytes] = []
     position = 0
     while position + 4 <= len(blob):
         (length,) = struct.unpack(">I", blob[position : position + 4])
-        position += 4
-        if position + length > len(blob):
-            return
-        yield blob[position : position + length]
-        position += length
+        if position + 4 + length > len(blob):
+            return fields, False
+        fields.append(blob[position + 4 : position + 4 + length])
+        position += 4 + length
+    return fields, position == len(blob)
 
 
 def _bits(key_type: str, fields: Sequence[bytes]) -> int:
@@ -86,12 +89,14 @@ def parse_public_key(text: str) -> PublicKey:
         blob = base64.b64decode(parts[1], validate=True)
     except (binascii.Error, ValueError):
         raise InvalidKey("the key is not valid base64") from None
-    fields = list(_fields(blob))
+    fields, complete = _fields(blob)
     if not fields or fields[0] != parts[0].encode():
         raise InvalidKey(f"the key does not say {parts[0]} inside; it is cut off or of another type")
-    if len(fields) < 2:
+    key = PublicKey(parts[0], blob, _bits(parts[0], fields), parts[2] if len(parts) > 2 else "")
+    # A certificate goes on with numbers, which have no length in front.
+    if len(fields) < _LENGTHS.get(key.type, 3) or not (complete or key.is_certificate):
         raise InvalidKey("the key is cut off")
-    return PublicKey(parts[0], blob, _bits(parts[0], fields), parts[2] if len(parts) > 2 else "")
+    return key
 
 
 def parse_authorized_keys(text: str) -> list[AuthorizedKey]:

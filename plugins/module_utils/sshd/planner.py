@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,11 +33,13 @@ class Observation:
     host_key_bits: Mapping[str, int]
     krl_digest: str = ""
     root_has_key: bool = False
+    root_login: str = ""
     connecting_user: str = ""
     server_port: int = 0
     newest_config: int = 0
     loaded_at: int = 0
     socket_drop_in: str | None = None
+    taken_ports: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,11 @@ def plan(policy: Policy, seen: Observation) -> Plan:
     host_keys, generate = _host_keys(policy, seen, notes)
     to_socket = _to_socket(policy, seen)
     written, ports = _ports(policy, seen, to_socket)
-    lines = model.settings(policy, seen.capabilities, _root_by_key(policy, seen), host_keys, written)
+    lines = model.settings(policy, seen.capabilities, _root_login(policy, seen), host_keys, written)
     for keyword in model.unsupported(policy, seen.capabilities):
         notes.append(f"this sshd does not know {keyword}, so it is left out")
     _refuse_mixed_addresses(policy, seen, written)
+    _refuse_taken_ports(ports, seen)
 
     wanted = {**model.own_files(policy, lines), **_foreign(policy, lines, seen)}
     krl = revocation.sections(policy.entries("revoked_keys"))
@@ -110,9 +114,13 @@ def plan(policy: Policy, seen: Observation) -> Plan:
     )
 
 
-def _root_by_key(policy: Policy, seen: Observation) -> bool:
-    """Return whether root keeps its login under permit_root_login auto: whoever has access now must not lose it."""
-    return seen.root_has_key or seen.connecting_user == "root" or "root" in policy.texts("administrators")
+def _root_login(policy: Policy, seen: Observation) -> str:
+    """Return PermitRootLogin under auto: an access that works stays, one that does not is not opened."""
+    if seen.connecting_user == "root" or "root" in policy.texts("administrators"):
+        return "prohibit-password"
+    if seen.root_login in ("no", "forced-commands-only"):
+        return seen.root_login
+    return "prohibit-password" if seen.root_has_key else "no"
 
 
 def _host_keys(policy: Policy, seen: Observation, notes: list[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -147,13 +155,16 @@ def _ports(policy: Policy, seen: Observation, to_socket: bool) -> tuple[tuple[in
     """Return the ports to write, none where the other files already say so, and the ports sshd will listen on."""
     if policy.ports:
         return policy.ports, policy.ports
-    own = grammar.parse(seen.files.get(DROP_IN, FileContent("")).content)
-    kept = tuple(int(line.arguments[0]) for line in own if line.keyword == "port" and line.arguments[0].isdigit())
+    kept = tuple(int(port) for port in re.findall(r"(?m)^Port ([0-9]+)$", _own_drop_in(seen)))
     if kept:
         return kept, kept
     if seen.units.by_socket and not to_socket:
         return seen.current_ports, seen.current_ports
     return (), seen.current_ports
+
+
+def _own_drop_in(seen: Observation) -> str:
+    return seen.files.get(DROP_IN, FileContent("")).content
 
 
 def _refuse_mixed_addresses(policy: Policy, seen: Observation, written: Sequence[int]) -> None:
@@ -163,12 +174,26 @@ def _refuse_mixed_addresses(policy: Policy, seen: Observation, written: Sequence
     for path, file in seen.files.items():
         if path == DROP_IN or path.startswith(f"{model.OWN_DIRECTORY}/"):
             continue
-        for line in grammar.parse(grammar.restore(file.content)):
+        for line in _readable(path, file.content):
             if line.keyword == "listenaddress" and line.arguments and _has_port(line.arguments[0]):
                 raise Refused(
                     f"{path} line {line.number} gives ListenAddress {line.arguments[0]} a port of its own; name the "
                     "addresses in ssh_listen_addresses, or take the port out of that line"
                 )
+
+
+def _readable(path: str, text: str) -> tuple[grammar.Line, ...]:
+    """Return the lines of a foreign file without what is ours."""
+    try:
+        return grammar.parse(grammar.restore(text))
+    except grammar.GrammarError as error:
+        raise Refused(f"{path}: sshd could not read this file: {error}; repair or remove it first") from error
+
+
+def _refuse_taken_ports(ports: Sequence[int], seen: Observation) -> None:
+    for port in ports:
+        if port in seen.taken_ports and port not in seen.current_ports:
+            raise Refused(f"ssh_ports: another program listens on port {port} already; choose another port or stop it")
 
 
 def _has_port(address: str) -> bool:
@@ -177,8 +202,14 @@ def _has_port(address: str) -> bool:
 
 def _foreign(policy: Policy, lines: Sequence[Setting], seen: Observation) -> dict[str, FileContent]:
     """Return main file and foreign drop-ins as they shall be; their modes stay."""
-    texts = {path: file.content for path, file in seen.files.items() if not path.startswith(f"{model.OWN_DIRECTORY}/")}
+    texts = {
+        path: file.content
+        for path, file in seen.files.items()
+        if path != DROP_IN and not path.startswith(f"{model.OWN_DIRECTORY}/")
+    }
     texts.setdefault(CONFIG, "")
+    for path, text in texts.items():
+        _readable(path, text)
     changed = model.foreign_files(policy, lines, texts)
     return {
         path: FileContent(text, seen.files[path].mode if path in seen.files else 0o600)

@@ -25,7 +25,9 @@ PRINCIPALS_DIRECTORY = f"{OWN_DIRECTORY}/authorized_principals"
 HEADER = "# Made by Ansible (bulwark.hardening.ssh); changes here are lost.\n"
 
 # Keywords that sshd adds up over all files instead of keeping the first value.
-EXACT = frozenset({"port", "listenaddress", "hostkey", "hostcertificate", "allowusers", "allowgroups"})
+EXACT = frozenset(
+    {"port", "listenaddress", "hostkey", "hostcertificate", "allowusers", "allowgroups", "authenticationmethods"}
+)
 AT_LEAST = frozenset({"denyusers", "denygroups"})
 # What a scanner would misread, or sshd would do twice, if the main file repeated it.
 DROP_IN_ONLY = EXACT - {"allowusers", "allowgroups"}
@@ -135,24 +137,24 @@ def _seconds(policy: Policy, name: str) -> tuple[str, ...]:
 def settings(
     policy: Policy,
     capabilities: Capabilities,
-    root_by_key: bool,
+    root_login: str,
     host_keys: Sequence[str],
     ports: Sequence[int],
 ) -> tuple[Setting, ...]:
-    """Return every line of the drop-in in order.
+    """Return every line of the drop-in in order. Raises NoCommonAlgorithm.
 
-    root_by_key: whether root may keep logging in by key when permit_root_login is auto. host_keys: paths of the
-    private keys to offer. ports: empty leaves the ports as the other files have them. Raises NoCommonAlgorithm.
+    root_login: what permit_root_login means on this host when it is auto. host_keys: paths of the private keys to
+    offer. ports: empty leaves the ports as the other files have them.
     """
-    known = [*_listening(policy, ports), *_access(policy, root_by_key), *_limits(policy), *_forwarding(policy)]
+    known = [*_listening(policy, ports), *_access(policy, root_login), *_limits(policy), *_forwarding(policy)]
     known += [*_logging(policy), *_cryptography(policy, capabilities, host_keys), *_trust(policy)]
     return tuple(entry for entry in known if entry.name not in OPTIONAL or entry.name in capabilities.keywords)
 
 
 def unsupported(policy: Policy, capabilities: Capabilities) -> tuple[str, ...]:
-    """Return the keywords of the policy that this sshd does not know."""
-    wanted = {entry.name for entry in [*_access(policy, False), *_limits(policy)]} | {"requiredrsasize"}
-    return tuple(sorted((wanted & OPTIONAL) - capabilities.keywords))
+    """Return the keywords that the policy gives a value to and this sshd does not know."""
+    valued = {"requiredrsasize", *(entry.name for entry in _limits(policy) if entry.arguments != ("none",))}
+    return tuple(sorted((valued & OPTIONAL) - capabilities.keywords))
 
 
 def _listening(policy: Policy, ports: Sequence[int]) -> list[Setting]:
@@ -160,10 +162,10 @@ def _listening(policy: Policy, ports: Sequence[int]) -> list[Setting]:
     return lines + [Setting("ListenAddress", (address,)) for address in policy.listen_addresses]
 
 
-def _access(policy: Policy, root_by_key: bool) -> list[Setting]:
+def _access(policy: Policy, root_login: str) -> list[Setting]:
     root = policy.text("permit_root_login")
     if root == "auto":
-        root = "prohibit-password" if root_by_key else "no"
+        root = root_login
     effective = ("without-password",) if root == "prohibit-password" else (root,)
     methods = policy.texts("authentication_methods")
     lines = [
@@ -171,7 +173,6 @@ def _access(policy: Policy, root_by_key: bool) -> list[Setting]:
         Setting("PubkeyAuthentication", ("yes",)),
         Setting("PasswordAuthentication", _yes_no(policy.flag("password_authentication"))),
         Setting("KbdInteractiveAuthentication", _yes_no(policy.flag("keyboard_interactive_authentication"))),
-        Setting("AuthenticationMethods", methods or ("any",), methods),
         Setting("PermitEmptyPasswords", ("no",)),
         Setting("HostbasedAuthentication", ("no",)),
         Setting("IgnoreRhosts", ("yes",)),
@@ -181,6 +182,8 @@ def _access(policy: Policy, root_by_key: bool) -> list[Setting]:
         Setting("StrictModes", ("yes",)),
         Setting("PermitUserEnvironment", ("no",)),
     ]
+    if methods:
+        lines.append(Setting("AuthenticationMethods", methods, methods))
     for option, keyword in (
         ("allow_users", "AllowUsers"),
         ("allow_groups", "AllowGroups"),
@@ -301,14 +304,12 @@ def own_files(policy: Policy, lines: Iterable[Setting]) -> dict[str, FileContent
 def foreign_files(policy: Policy, lines: Sequence[Setting], current: Mapping[str, str]) -> dict[str, str]:
     """Return the main file and foreign drop-ins with what contradicts the policy commented out.
 
-    current holds the texts by path. A file that has nothing of ours and contradicts nothing comes back unchanged.
+    current holds the texts by path, without our own files. A file that contradicts nothing comes back unchanged.
     """
     managed = {entry.name for entry in lines}
     summed = managed & EXACT
     result: dict[str, str] = {}
     for path, text in current.items():
-        if path == DROP_IN:
-            continue
         original = grammar.restore(text)
         if path == CONFIG:
             result[path] = _main_file(policy, lines, original, managed, summed)

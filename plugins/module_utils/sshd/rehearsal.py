@@ -198,10 +198,10 @@ def _explain(directory: str, user: str, problems: Sequence[tuple[str, str, str]]
     ]
     matched = [place for place in places if "(Match " in place]
     where = (matched or places)[0] if places else "this sshd's own default"
-    return (
-        f"for {user} {keyword} would be {actual}, not {wanted}, because of {where}; remove that line, or let it come "
-        "after 00-bulwark.conf"
-    )
+    advice = "let it come after 00-bulwark.conf"
+    if matched:
+        advice = "accept it for this user with ssh_allow_match_overrides"
+    return f"for {user} {keyword} would be {actual}, not {wanted}, because of {where}; remove that line, or {advice}"
 
 
 def stage(plan: Plan, usable: Sequence[keys.AuthorizedKey]) -> dict[str, Any]:

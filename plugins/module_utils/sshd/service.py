@@ -29,6 +29,14 @@ SETTLE_SECONDS = 10.0
 USER_ERRORS = (Refused, TransactionError, grammar.GrammarError, algorithms.NoCommonAlgorithm, keys.InvalidKey)
 
 
+class RolledBack(TransactionError):
+    """The change was taken back at once; transaction is how that ended."""
+
+    def __init__(self, message: str, transaction: Result) -> None:
+        super().__init__(message)
+        self.transaction = transaction
+
+
 def stage(raw: Mapping[str, Any], check_mode: bool) -> Result:
     """Plan and examine; with a difference, and outside check mode, start the candidate on loopback."""
     if not check_mode:
@@ -66,9 +74,16 @@ def apply(raw: Mapping[str, Any], check_mode: bool) -> Result:
             transaction.applied()
         except (OSError, *USER_ERRORS) as error:
             transaction.rollback(str(error))
-            raise TransactionError(f"the change was rolled back: {error}") from error
+            raise _rolled_back(transaction, error) from error
     result["transaction"] = transaction.to_result()
     return result
+
+
+def _rolled_back(transaction: Transaction, error: Exception) -> RolledBack:
+    state = transaction.to_result()
+    if state["phase"] == "ROLLED_BACK":
+        return RolledBack(f"the change was rolled back: {error}", state)
+    return RolledBack(f"{error}; the rollback did not finish (phase {state['phase']}): {state['reason']}", state)
 
 
 def commit(raw: Mapping[str, Any]) -> Result:
@@ -181,7 +196,7 @@ def _activate(units: systemd.Units, changes: Plan) -> None:
     for argv in systemd.apply_commands(units, changes.switch):
         done = host.run(argv)
         if not done.ok:
-            raise TransactionError(f"{' '.join(argv)} failed: {done.last_line()}")
+            raise TransactionError(f"{' '.join(argv)} failed: {done.first_line()}")
     # A process that the new files kill dies within a moment of the signal; a greeting before that proves nothing.
     time.sleep(0.5)
     until = time.monotonic() + SETTLE_SECONDS
@@ -203,10 +218,12 @@ def _missing(units: systemd.Units, changes: Plan) -> str:
     if not changes.switch.to_socket and not (now.service_active and now.main_pid):
         return f"{units.service} is not active after the change"
     listening = host.listening()
+    asked = [line.arguments[0] for line in changes.lines if line.keyword == "ListenAddress"]
     for port in changes.ports:
-        addresses = listening.get(port, ())
-        if not addresses:
+        addresses = asked or listening.get(port, ())
+        if port not in listening:
             return f"nothing listens on port {port} after the change"
-        if not any(rehearsal.speaks_ssh(address, port) for address in addresses):
-            return f"no SSH server answers on port {port} after the change"
+        silent = [address for address in addresses if not rehearsal.speaks_ssh(address, port)]
+        if silent:
+            return f"no SSH server answers on {silent[0]} port {port} after the change"
     return ""

@@ -158,46 +158,34 @@ class Switch:
 
 def apply_commands(units: Units, switch: Switch) -> list[list[str]]:
     """Return the systemctl commands that put the candidate in force. Sessions stay: KillMode is process."""
-    commands: list[list[str]] = []
-    if switch.touches_units:
-        commands.append(["systemctl", "daemon-reload"])
-    if switch.to_socket:
-        if switch.touches_units:
-            if not switch.from_socket:
-                commands.append(["systemctl", "disable", units.service])
-                commands.append(["systemctl", "enable", units.socket])
-            # systemd refuses to start a socket whose service runs.
-            commands += [["systemctl", "stop", units.service], ["systemctl", "restart", units.socket]]
-        else:
-            commands.append(["systemctl", "try-restart", units.service])
-    elif switch.from_socket:
-        commands += [
-            ["systemctl", "disable", units.socket],
-            ["systemctl", "enable", units.service],
-            ["systemctl", "stop", units.socket],
-            ["systemctl", "restart", units.service],
-        ]
-    else:
-        commands.append(["systemctl", "reload-or-restart", units.service])
-    return commands
+    if not switch.touches_units:
+        # Under socket activation a restart keeps the listening sockets, and a service that idles stays so.
+        return [["systemctl", "try-restart" if switch.to_socket else "reload-or-restart", units.service]]
+    if not (switch.from_socket or switch.to_socket):
+        return [["systemctl", "daemon-reload"], ["systemctl", "reload-or-restart", units.service]]
+    on, off = (units.socket, units.service) if switch.to_socket else (units.service, units.socket)
+    commands = _stopped(units)
+    if switch.from_socket != switch.to_socket:
+        commands += [["systemctl", "disable", off], ["systemctl", "enable", on]]
+    return [*commands, ["systemctl", "daemon-reload"], ["systemctl", "start", on]]
 
 
 def rollback_commands(units: Units, switch: Switch) -> list[list[str]]:
     """Return the commands that put restored files in force again, whatever state the candidate left."""
-    commands: list[list[str]] = []
-    if switch.touches_units:
-        commands.append(["systemctl", "daemon-reload"])
-    if switch.from_socket:
-        if switch.touches_units:
-            commands += [["systemctl", "stop", units.service], ["systemctl", "restart", units.socket]]
-        else:
-            commands.append(["systemctl", "try-restart", units.service])
-            commands.append(["systemctl", "start", units.socket])
-    else:
-        if switch.to_socket:
-            commands.append(["systemctl", "stop", units.socket])
-        commands.append(["systemctl", "restart", units.service])
-    return commands
+    if switch.from_socket or switch.to_socket:
+        on = units.socket if switch.from_socket else units.service
+        return [*_stopped(units), ["systemctl", "daemon-reload"], ["systemctl", "start", on]]
+    reload = [["systemctl", "daemon-reload"]] if switch.touches_units else []
+    return [*reload, ["systemctl", "restart", units.service]]
+
+
+def _stopped(units: Units) -> list[list[str]]:
+    """Stop both before systemd reads changed units.
+
+    It loses track of a service that runs while its alias sshd.service comes or goes, and the process that is left over
+    keeps the ports. systemd also refuses to start a socket whose service runs.
+    """
+    return [["systemctl", "stop", units.socket, units.service]]
 
 
 def boot_commands(units: Units, switch: Switch) -> list[list[str]]:

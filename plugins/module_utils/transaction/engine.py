@@ -201,8 +201,8 @@ class Engine:
             os.close(descriptor)
 
     def _tidy(self) -> None:
-        """Close what a run left behind before it armed anything, and forget the oldest transactions."""
-        for transaction_id in self.store.ids():
+        """Close what a run left behind before it armed anything, finish interrupted clearing, forget the oldest."""
+        for transaction_id in self.store.unfinished():
             try:
                 journal = self.store.read(transaction_id)
             except UnreadableJournal:
@@ -214,6 +214,8 @@ class Engine:
                 continue
             if journal.phase is Phase.PLANNED:
                 restore.restore(self.store, transaction_id, restore.ASKED, "the run ended early", clock=self.clock)
+            elif journal.phase in CLOSED_PHASES:
+                self.store.clear(journal)
         self.store.prune()
 
 

@@ -9,7 +9,6 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 
 from . import files
@@ -17,6 +16,7 @@ from .state import CLOSED_PHASES, Journal, TransactionError
 
 ROOT = "/var/lib/bulwark/transactions"
 KEPT_JOURNALS = 20
+KEPT_WHEN_CLOSED = {"journal", "mutation"}
 ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 GENERATION = re.compile(r"([0-9]{6})\.json")
 
@@ -118,6 +118,15 @@ class JournalStore:
             return sorted(name for name in os.listdir(self.root) if ID.fullmatch(name))
         return []
 
+    def unfinished(self) -> list[str]:
+        """Return the transactions that hold something else than a closed one does."""
+        found = []
+        for transaction_id in self.ids():
+            names = set(os.listdir(self.path(transaction_id)))
+            if names - KEPT_WHEN_CLOSED or "journal" not in names:
+                found.append(transaction_id)
+        return found
+
     def pending(self) -> str | None:
         """Return the transaction whose rollback may be due."""
         try:
@@ -149,19 +158,13 @@ class JournalStore:
                 os.unlink("pending", dir_fd=descriptor)
                 os.fsync(descriptor)
         with files.directory(self.path(journal.id)) as descriptor:
-            for name in set(os.listdir(descriptor)) - {"journal", "mutation"}:
+            for name in set(os.listdir(descriptor)) - KEPT_WHEN_CLOSED:
                 files.remove_at(descriptor, name)
 
     def prune(self, keep: int = KEPT_JOURNALS) -> None:
         """Remove the oldest closed transactions beyond keep."""
-        for transaction_id in self._closed()[:-keep]:
-            with files.directory(self.root) as descriptor:
-                files.remove_at(descriptor, transaction_id)
-
-    def _closed(self) -> Sequence[str]:
-        closed = []
-        for transaction_id in self.ids():
+        for transaction_id in self.ids()[:-keep]:
             with contextlib.suppress(TransactionError):
                 if self.read(transaction_id).phase in CLOSED_PHASES:
-                    closed.append(transaction_id)
-        return closed
+                    with files.directory(self.root) as descriptor:
+                        files.remove_at(descriptor, transaction_id)

@@ -61,6 +61,27 @@ def test_extra_addresses_belong_to_their_host() -> None:
     assert [wish.extra_addresses for wish in wishes] == [0, 3]
 
 
+def test_packages_belong_to_their_host() -> None:
+    wishes = model.parse_specifications(["a=debian12:vm", "b=debian13"], install=["a=ufw,libstdc++6"])
+    assert [wish.packages for wish in wishes] == [("ufw", "libstdc++6"), ()]
+
+
+@pytest.mark.parametrize(
+    ("install", "message"),
+    [
+        ("b=ufw", "no host 'b'"),
+        ("a", "names of Debian packages"),
+        ("a=", "names of Debian packages"),
+        ("a=ufw,", "names of Debian packages"),
+        ("a=-o=Dir::Bin=x", "names of Debian packages"),
+        ("a=ufw firewalld", "names of Debian packages"),
+    ],
+)
+def test_bad_packages_are_refused(install: str, message: str) -> None:
+    with pytest.raises(HostsError, match=message):
+        model.parse_specifications(["a=debian12"], install=[install])
+
+
 @pytest.mark.parametrize(
     ("hosts", "extra", "message"),
     [

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction import engine as engine_module
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction import locks, restore
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.clock import Clock

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.bulwark.hardening.plugins.module_utils.transaction import namespace, rehearsal, timer
+
+from ansible_collections.bulwark.hardening.plugins.module_utils.transaction import commands, namespace, rehearsal, timer
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.probe import Probe, Verdict, tcp_connect
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.session import (
     SshSession,
@@ -133,7 +134,12 @@ def test_the_guard_is_written_once_and_enabled(tmp_path: Path) -> None:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Command]:
     seen: list[Command] = []
-    monkeypatch.setattr(timer, "run_command", lambda command: (seen.append(command), (True, ""))[1])
+
+    def run(command: Command) -> tuple[bool, str]:
+        seen.append(command)
+        return True, ""
+
+    monkeypatch.setattr(timer, "run_command", run)
     return seen
 
 
@@ -182,7 +188,7 @@ def fake_unshare(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> No
     script = folder / "unshare"
     script.write_text(f"#!/bin/sh\n{body}\n")
     script.chmod(0o755)
-    monkeypatch.setitem(namespace.ENVIRONMENT, "PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setitem(commands.ENVIRONMENT, "PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction import engine as engine_module
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction import locks, restore
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.clock import Clock
@@ -276,6 +277,14 @@ class TestTheWayBack:
             transaction.applying()
 
 
+def fire_timer(
+    host: Host, transaction: Transaction, start: threading.Barrier, pause: float, restored: list[Phase]
+) -> None:
+    start.wait()
+    Clock().sleep(pause)
+    restored.append(restore.restore(JournalStore(host.root), transaction.id, restore.TIMER).phase)
+
+
 def test_commit_and_timer_hammered_at_once_have_exactly_one_winner(host: Host) -> None:
     seed = random.Random(20261126)
     for _round in range(60):
@@ -285,12 +294,7 @@ def test_commit_and_timer_hammered_at_once_have_exactly_one_winner(host: Host) -
         pauses = (seed.random() / 500, seed.random() / 500)
         restored: list[Phase] = []
 
-        def timer(transaction: Transaction = transaction, pause: float = pauses[0]) -> None:
-            start.wait()
-            Clock().sleep(pause)
-            restored.append(restore.restore(JournalStore(host.root), transaction.id, restore.TIMER).phase)
-
-        rival = threading.Thread(target=timer)
+        rival = threading.Thread(target=fire_timer, args=(host, transaction, start, pauses[0], restored))
         rival.start()
         start.wait()
         Clock().sleep(pauses[1])
@@ -320,7 +324,11 @@ def restore_tree(host: Host) -> None:
 
 def run_through(host: Host) -> None:
     transaction = host.applied()
-    transaction.commit(transaction.nonce, LOGINS, lambda: (host.tree / "persisted").write_text("x") and None)
+
+    def persist() -> None:
+        (host.tree / "persisted").write_text("x")
+
+    transaction.commit(transaction.nonce, LOGINS, persist)
 
 
 def test_a_power_cut_at_every_step_ends_in_the_old_state_or_the_new_one(host: Host, power: Power) -> None:
@@ -388,7 +396,7 @@ class TestArming:
 
     def test_a_rollback_that_would_not_work_stops_the_run(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(engine_module, "run_command", lambda _command: (False, "the kept copy was changed"))
-        with pytest.raises(TransactionError, match="the rollback would not work.*the kept copy was changed"):
+        with pytest.raises(TransactionError, match=r"the rollback would not work.*the kept copy was changed"):
             host.armed()
         assert host.systemd.timers == {}
         assert leftovers(host) == []
@@ -458,14 +466,14 @@ class TestPredecessors:
 
     def test_a_plan_made_before_it_was_settled_is_not_used(self, host: Host) -> None:
         host.applied()
-        with pytest.raises(TransactionError, match="an earlier transaction .test, ROLLED_BACK. was still pending"):
+        with pytest.raises(TransactionError, match=r"an earlier transaction .test, ROLLED_BACK. was still pending"):
             host.begin()
         host.begin()
 
     def test_one_that_cannot_be_rolled_back_stops_the_run_with_what_to_do(self, host: Host) -> None:
         transaction = host.applied(live_commands=[Command(("false",))])
         host.systemd.fire()
-        with pytest.raises(TransactionError, match="could not be rolled back: .*false: no output; put this right"):
+        with pytest.raises(TransactionError, match=r"could not be rolled back: .*false: no output; put this right"):
             host.begin()
         assert Path(host.root, transaction.id, "runner.pyz").exists()
         assert Path(host.root, transaction.id, "snapshot").exists()

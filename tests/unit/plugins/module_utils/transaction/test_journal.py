@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.journal import (
     Fenced,
     JournalStore,

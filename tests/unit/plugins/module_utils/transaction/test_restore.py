@@ -11,10 +11,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction import commands, restore, runner
+from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.clock import Clock
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.journal import JournalStore
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.locks import Holder, Lock, end, started
-from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.clock import Clock
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.state import Command, Phase
 
 from .conftest import FakeClock, Host, Power, PowerCut

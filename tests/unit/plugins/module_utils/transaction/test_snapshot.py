@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ansible_collections.bulwark.hardening.plugins.module_utils.transaction import snapshot
-from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.state import FileState, TransactionError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from ansible_collections.bulwark.hardening.plugins.module_utils.transaction import snapshot
+from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.state import FileState, TransactionError
 
 from .conftest import Power, PowerCut
 
@@ -171,7 +172,7 @@ def test_what_cannot_be_put_back_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
-        with pytest.raises(TransactionError, match="socket cannot be kept for a rollback: .* is neither a file"):
+        with pytest.raises(TransactionError, match=r"socket cannot be kept for a rollback: .* is neither a file"):
             snapshot.capture([str(tmp_path / "socket")], str(tmp_path / "store"))
 
 
@@ -181,7 +182,7 @@ def test_a_damaged_copy_is_noticed_before_it_is_needed_and_never_restored(tmp_pa
     states = snapshot.capture([str(tmp_path / "file")], str(tmp_path / "store"))
     (tmp_path / "store" / states[0].blob).write_text("evil")
     (tmp_path / "file").write_text("new")
-    with pytest.raises(TransactionError, match="the kept copy of .*/file was changed"):
+    with pytest.raises(TransactionError, match=r"the kept copy of .*/file was changed"):
         snapshot.check(states, str(tmp_path / "store"))
     assert "was changed since it was made" in snapshot.restore(states, str(tmp_path / "store"))[0]
     assert (tmp_path / "file").read_text() == "new"

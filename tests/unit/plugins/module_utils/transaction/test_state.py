@@ -9,6 +9,9 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.state import (
     CLOSED_PHASES,
     MOVES,
@@ -21,8 +24,6 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.stat
     RestorePlan,
     advance,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 AT = "2026-11-26T00:00:00Z"
 LEGAL = {

@@ -1,0 +1,35 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Public keys of one throw-away user; fingerprints are what ssh-keygen -l prints for them."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEG9XOwL4/N0jZ0R82x9W8JoReDQHQbOjz6rt2vR5qOF"
+ED25519_FINGERPRINT = "SHA256:Buqr01rTqaKkYy8Vl7SCaOTfd6fWPNY+hX+OgH8h3uI"
+RSA_2048 = "".join(
+    dedent(
+        """\
+        ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQDZ49atue0ePBISl4WYNkGmumgR6jB3CUkTwnn3xheYvJ2nEBO7mV+HBmwGL4qN
+        T2w4zY+MmF98iw2y/ZBiJsXAypn4QHfRrcNW/PjAIiON2Z3In/Tq8i0ddwdSDDfwhVq9PjwIWaH66NsIvLbFSoPMvUrKifkViD9P
+        vVKIz6fzbIzTtXWvxVf3hRoYdAA50SgnKgvPTIczfAtGXG0uBnjcg0G5x6ad5qwVlxDiKNurgi/XGGW36wnrLkSew+6mqaLkqLhh
+        wilvDnOuzu7h0Wziw/rNez09+kiO2Po+bJccDHYOrZO36Ltvv+y8nWM5NdA0x+z3kjvHjpE51FZUlilj
+        """
+    ).splitlines()
+)
+RSA_2048_FINGERPRINT = "SHA256:5ElcBPlgxG1rpaS56uN+p1vYBt1Jzz1HKZqBzklb5fc"
+CERTIFICATE = "".join(
+    dedent(
+        """\
+        ssh-ed25519-cert-v01@openssh.com AAAAIHNzaC1lZDI1NTE5LWNlcnQtdjAxQG9wZW5zc2guY29tAAAAIBz5FrdGmhZQWCP
+        Qo1iDjaYF4Cj6gq8G33VQK0cnPgIXAAAAIEPE11co4vWgaBHInxWCX6KJsVjaTJsuS//0Y1uJJGGrAAAAAAAAAAcAAAABAAAABWF
+        saWNlAAAACAAAAAR0ZWFtAAAAAAAAAAD//////////wAAAAAAAACCAAAAFXBlcm1pdC1YMTEtZm9yd2FyZGluZwAAAAAAAAAXcGV
+        ybWl0LWFnZW50LWZvcndhcmRpbmcAAAAAAAAAFnBlcm1pdC1wb3J0LWZvcndhcmRpbmcAAAAAAAAACnBlcm1pdC1wdHkAAAAAAAA
+        ADnBlcm1pdC11c2VyLXJjAAAAAAAAAAAAAAAzAAAAC3NzaC1lZDI1NTE5AAAAIMk+pPBITSV/HuWMWUHnJNBGXgJDcygpiqn6C4i
+        Vmk++AAAAUwAAAAtzc2gtZWQyNTUxOQAAAEBar83eOMG/xUGt34/WF5o0lGWXiomEmtetJ5kBR91tuyLDWezFvbguZnqgK8074y+
+        NKN6l1udIsi7eVfnGhPMN
+        """
+    ).splitlines()
+)
