@@ -14,7 +14,7 @@ from ansible_collections.bulwark.hardening.plugins.plugin_utils.commit_confirmed
     Refused,
     Result,
 )
-from ansible_collections.bulwark.hardening.plugins.plugin_utils.new_login import new_login
+from ansible_collections.bulwark.hardening.plugins.plugin_utils.new_login import known_host_name, new_login
 
 
 def port_steps(current: t.Sequence[int], wanted: t.Sequence[int]) -> list[list[int]]:
@@ -60,7 +60,8 @@ class ActionModule(CommitConfirmedAction):
             result = self.transact({**arguments, "ports": ports})
             if result.get("failed"):
                 return result
-            self.follow(wanted)
+            if self.follow(wanted):
+                result["connection_port"] = wanted[0]
         return result
 
     def refusal_of_staged(self, staged: Result) -> str:
@@ -80,9 +81,17 @@ class ActionModule(CommitConfirmedAction):
             f"on loopback: {login.detail}"
         )
 
-    def follow(self, ports: list[int]) -> None:
-        """Use a wanted port, which listens by now, for everything that comes after."""
-        if not ports or not self.proves_logins() or self.target().port in ports:
-            return
+    def follow(self, ports: list[int]) -> bool:
+        """Use a wanted port, which listens by now, for everything that comes after; returns whether it differs."""
+        if not ports or not self.proves_logins():
+            return False
+        if self.target().port in ports:
+            return self.known_port != 0
+        target = self.target()
+        self.known_port = target.port
+        # Ansible's own ssh looks the new port up in known_hosts, where only the old one is.
+        alias = f" -o HostKeyAlias={known_host_name(target.host, target.port)}"
+        self._connection.set_option("ssh_extra_args", (self._connection.get_option("ssh_extra_args") or "") + alias)
         self._connection.set_option("port", ports[0])
         self._connection.reset()
+        return True

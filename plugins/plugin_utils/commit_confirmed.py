@@ -43,6 +43,8 @@ class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
     _requires_connection = False
     module_name = ""
+    # The port under which known_hosts has the host, once a port change moved the connection away from it.
+    known_port = 0
 
     def prepare(self, arguments: Result, task_vars: Result) -> Result:
         """Return the module's arguments, checked and with inventory groups resolved; raise Refused otherwise."""
@@ -104,6 +106,7 @@ class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
             identity_file=option("private_key_file") or "",
             arguments=tuple(arguments),
             timeout_seconds=int(option("timeout") or 10),
+            known_port=self.known_port,
         )
 
     def transact(self, arguments: Result) -> Result:

@@ -53,7 +53,10 @@ while True:
 
 @dataclass(frozen=True)
 class SshTarget:
-    """Where and how to log in; taken from Ansible's own connection."""
+    """Where and how to log in; taken from Ansible's own connection.
+
+    ``known_port`` is the port under which known_hosts has the host, when that is not ``port`` any more.
+    """
 
     host: str
     port: int
@@ -62,6 +65,7 @@ class SshTarget:
     identity_file: str = ""
     arguments: tuple[str, ...] = field(default_factory=tuple)
     timeout_seconds: int = 10
+    known_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,9 @@ def login_command(target: SshTarget, port: int, remote_command: str, proxy_comma
     answers there with the same host keys.
     """
     command = [target.executable, *UNMULTIPLEXED, "-o", f"ConnectTimeout={target.timeout_seconds}", "-n"]
-    if port != target.port or proxy_command:
-        command += ["-o", f"HostKeyAlias={known_host_name(target.host, target.port)}"]
+    known_port = target.known_port or target.port
+    if port != known_port or proxy_command:
+        command += ["-o", f"HostKeyAlias={known_host_name(target.host, known_port)}"]
     if proxy_command:
         command += ["-o", f"ProxyCommand={proxy_command}"]
     command += ["-o", f"Port={port}", *target.arguments]

@@ -247,7 +247,7 @@ def ssh_port_taken(rng: random.Random) -> dict[str, Any]:
     port = rng.randint(2000, 9000)
     server = f"systemd-run --quiet --unit=squatter --collect python3 -m http.server --bind 0.0.0.0 {port}"
     return {
-        "ending": "rolled_back",
+        "ending": "refused",
         "reason": str(port),
         "variables": {"ssh_ports": [port]},
         "setup": (server, "sleep 1"),
@@ -287,7 +287,7 @@ def ssh_wrong_address(rng: random.Random) -> dict[str, Any]:
 def ssh_new_logins_dropped(rng: random.Random) -> dict[str, Any]:
     return {
         "ending": "rolled_back",
-        "reason": "new login .* failed",
+        "reason": "new login .* failed|no SSH server answers|connection broke",
         "variables": {"ssh_banner": f"{TRAP_BANNER} {rng.random()}"},
         **saboteur("sshd", rng.choice(["drop-new-logins", "reject-new-logins", "drop-everything"])),
     }

@@ -41,6 +41,8 @@ TARGETS = {
 }
 # After the window the host may need this long until the restore is through and a new login gets an answer.
 RESTORE_SECONDS = 15
+# A journal is a folder of generations, named so that they sort.
+NEWEST_JOURNAL = "cd /var/lib/bulwark/transactions/{}/journal && cat $(ls | grep json$ | tail -n 1)"
 FIREWALL_STATE = (
     "cat /etc/ufw/user.rules /etc/ufw/user6.rules /etc/ufw/ufw.conf /etc/default/ufw 2>/dev/null; ufw status verbose;"
     " systemctl is-enabled ufw firewalld; systemctl is-active firewalld;"
@@ -104,7 +106,7 @@ class Host:
 
     def transaction(self) -> dict[str, Any]:
         """Return the journal of the pending transaction, or nothing."""
-        done = self.ssh("sudo -n cat /var/lib/bulwark/transactions/pending/journal.json", timeout=20)
+        done = self.ssh(f"sudo -n sh -c {quote(NEWEST_JOURNAL.format('pending'))}", timeout=20)
         try:
             journal: dict[str, Any] = json.loads(done.stdout)
         except ValueError:
@@ -198,7 +200,7 @@ def settle(host: Host) -> str:
 
 def last_phase(host: Host) -> str:
     """Return the phase in the newest journal."""
-    text = host.root("ls -t /var/lib/bulwark/transactions/*/journal.json | head -n 1 | xargs cat")
+    text = host.root(NEWEST_JOURNAL.format("$(ls /var/lib/bulwark/transactions | grep ^20 | tail -n 1)"))
     try:
         return str(json.loads(text)["phase"])
     except (ValueError, KeyError):
@@ -306,6 +308,7 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true", help="leave out what passed in the log of the same seed")
     parser.add_argument("--keep", action="store_true", help="leave the hosts running")
     arguments = parser.parse_args()
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     os.environ.setdefault("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))
     domains = tuple(arguments.domain or KINDS)
     cases = [case for case in make_cases(arguments.seed, arguments.cases, domains) if arguments.kind in (None, case.kind)]

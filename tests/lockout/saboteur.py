@@ -15,7 +15,7 @@ from pathlib import Path
 
 TRAP_PORT = "6666"
 TRAP_BANNER = "bulwark-trap"
-MARKED_FILES = (Path("/etc/ssh/sshd_config.d/00-bulwark.conf"), Path("/etc/ssh/bulwark_banner"))
+MARKED_FILES = (Path("/etc/ssh/sshd_config.d/00-bulwark.conf"), Path("/etc/ssh/bulwark/banner"))
 RULES = {
     "drop-new-logins": "tcp dport 22 ct state new drop",
     "reject-new-logins": "tcp dport 22 ct state new reject with tcp reset",
@@ -40,9 +40,9 @@ def main() -> None:
             damaged = not damaged
             if damaged:
                 rule = RULES[sys.argv[2]]
-                text = f"table inet saboteur {{ chain input {{ type filter hook input priority -300; {rule}; }} }}"
+                text = f"table inet saboteur {{ chain input {{ type filter hook input priority -300; {rule}; }}; }}\n"
             else:
-                text = "delete table inet saboteur"
+                text = "delete table inet saboteur\n"
             subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
         time.sleep(0.1)
 
