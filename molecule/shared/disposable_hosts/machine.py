@@ -183,7 +183,8 @@ def empty_cgroup(path: Path, keep: int = 0) -> None:
         procs = Path(directory) / "cgroup.procs"
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
-            with contextlib.suppress(FileNotFoundError):
+            # A cgroup that goes away while it is read says ENOENT or ENODEV.
+            with contextlib.suppress(OSError):
                 left = [int(pid) for pid in procs.read_text(encoding="ascii").split() if int(pid) != keep]
                 for pid in left:
                     with contextlib.suppress(ProcessLookupError):

@@ -196,6 +196,17 @@ def _access(policy: Policy, root_login: str) -> list[Setting]:
     return lines
 
 
+def exempt_networks(source: str) -> list[str]:
+    """Return a network as sshd's penalties meet it.
+
+    Behind a socket that systemd holds for both families, sshd counts an IPv4 client by its IPv4-mapped address.
+    """
+    network = ipaddress.ip_network(source, strict=False)
+    if isinstance(network, ipaddress.IPv4Network):
+        return [str(network), f"::ffff:{network.network_address}/{96 + network.prefixlen}"]
+    return [str(network)]
+
+
 def _limits(policy: Policy) -> list[Setting]:
     startups = str(policy.number("per_source_max_startups") or "none")
     lines = [
@@ -221,7 +232,7 @@ def _limits(policy: Policy) -> list[Setting]:
         lines.append(Setting("PerSourcePenalties", given))
     exempt = penalties.get("exempt_sources")
     if exempt:
-        networks = ",".join(str(ipaddress.ip_network(source, strict=False)) for source in exempt)
+        networks = ",".join(text for source in exempt for text in exempt_networks(source))
         lines.append(Setting("PerSourcePenaltyExemptList", (networks,)))
     return lines
 
