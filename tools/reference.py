@@ -133,13 +133,13 @@ def plugin_page(kind: str, name: str, document: Document) -> str:
     if document.get("examples"):
         lines += ["## Examples", "", "```yaml", document["examples"].strip(), "```", ""]
     if document.get("return"):
-        lines += ["## Return values", "", *options(document["return"], child="contains")]
+        lines += ["## Return values", "", *options(document["return"])]
     if doc.get("notes"):
         lines += ["## Notes", "", *(f"- {markdown(note)}" for note in doc["notes"]), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def options(specification: Document, child: str = "options", depth: int = 0) -> list[str]:
+def options(specification: Document, depth: int = 0) -> list[str]:
     """Return a nested list: each option with its type, its default, its accepted values and what it means."""
     lines: list[str] = []
     for name, option in specification.items():
@@ -157,7 +157,9 @@ def options(specification: Document, child: str = "options", depth: int = 0) -> 
             text += f" For example `{_value(option['sample'])}`."
         entry = [f"- **`{name}`** ({'; '.join(facts)})", *textwrap.wrap(text, 116 - 2 * depth, break_long_words=False)]
         lines += [textwrap.indent(line, "  " * (depth + bool(number))) for number, line in enumerate(entry)]
-        lines += options(option.get(child) or {}, child, depth + 1)
+        # Roles, modules and return values each have their own word for what is inside.
+        inner = option.get("options") or option.get("suboptions") or option.get("contains") or {}
+        lines += options(inner, depth + 1)
     if depth == 0:
         lines += [] if lines else ["None."]
         lines.append("")

@@ -20,6 +20,8 @@ description:
     controller has made new logins.
   - Only rules that this module made are changed or removed. Rules of Docker, fail2ban, a VPN or an administrator keep
     their place and their effect.
+  - With C(firewalld), the services C(ssh) and C(cockpit) that a zone has from the package are closed, because they are
+    open to everybody. What an administrator opened stays, with a warning.
   - A rule that allows the management sources to reach SSH always comes first in the policy.
 notes:
   - An action plugin of the same name works on the controller. It resolves inventory groups, proves new logins and sets
@@ -36,7 +38,7 @@ attributes:
     description: Shows defaults and rules before and after, as data.
   idempotent:
     support: full
-    description: A second run reports no change. It also notices and repairs a live rule set that drifted from the files.
+    description: A second run reports no change. It notices and repairs a live rule set that drifted from the files.
   platform:
     support: full
     platforms: posix
@@ -105,7 +107,10 @@ options:
         type: str
         default: ''
   default_inbound:
-    description: What happens to a connection to this host that no rule matches.
+    description:
+      - What happens to a connection to this host that no rule matches.
+      - With O(backend=firewalld), V(deny) and V(reject) are the same. The zone's target refuses the connection, so that
+        zones that accept on purpose, as those of Docker and VPNs do, stay as they are.
     type: str
     choices: [deny, reject, allow]
     default: deny
@@ -123,7 +128,7 @@ options:
     type: str
     choices: [deny, reject, allow]
   logging:
-    description: How much the firewall logs. C(firewalld) knows V(off), V(low) (unicast) and everything denied for the others.
+    description: How much the firewall logs. For C(firewalld), V(low) is denied unicast, the higher ones all that is denied.
     type: str
     choices: ['off', low, medium, high]
     default: low
@@ -135,7 +140,7 @@ options:
     elements: str
     default: []
   management_ports:
-    description: TCP ports of SSH. Empty means the port of the session that carries this module and those of the running sshd.
+    description: TCP ports of SSH. Empty means the port of this module's session and those of the running sshd.
     type: list
     elements: int
     default: []
@@ -146,7 +151,7 @@ options:
     choices: [dns, mirrors, ntp]
     default: []
   rehearse:
-    description: Try the policy in a private network namespace first. Where the host does not permit that, the result says so.
+    description: Try the policy in a private network namespace first. Where that is not possible, the result says so.
     type: bool
     default: true
   window_seconds:
@@ -232,7 +237,7 @@ foreign_rules:
   type: list
   elements: dict
 management:
-  description: From where and on which ports administration stays possible, and the controller's address as the host sees it.
+  description: From where and on which ports administration stays possible, and the controller's address.
   returned: O(operation=apply)
   type: dict
   sample: {sources: ["203.0.113.10"], ports: [22], controller: "203.0.113.10"}
@@ -246,13 +251,13 @@ transaction:
   type: dict
 """
 
-import typing as t  # noqa: E402
+import typing as t
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.backend import FirewallError  # noqa: E402
-from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.change import Change  # noqa: E402
-from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.engine import TransactionError  # noqa: E402
+from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.backend import FirewallError
+from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.change import Change
+from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.engine import TransactionError
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "backend": {"type": "str", "choices": ["ufw", "firewalld"], "required": True},

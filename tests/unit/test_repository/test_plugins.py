@@ -83,4 +83,4 @@ def test_role_and_module_agree_on_lists_of_dicts(roles: dict[str, Role]):
         for name, option in options.items():
             counterpart = roles[role_name].options.get(f"{role_name}_{name}")
             if counterpart and option.get("elements") == "dict":
-                assert set(option.get("options") or {}) == set(counterpart["options"]), f"{role_name}_{name}"
+                assert set(option.get("suboptions") or {}) == set(counterpart["options"]), f"{role_name}_{name}"

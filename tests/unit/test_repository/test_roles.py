@@ -78,17 +78,15 @@ def test_public_names_carry_the_name_of_the_role(role):
     assert [name for name in role.options if not name.startswith(f"{role.name}_")] == []
 
 
-def test_private_names_carry_two_underscores_and_the_name_of_the_role(role):
-    private = {name for text in role.texts("vars").values() for name in yaml.safe_load(text) or {}}
+def test_variables_that_a_role_makes_carry_its_name(role):
+    """Private ones with two underscores in front; public is only the result, and Ansible's own connection variables."""
+    made = {name for text in role.texts("vars").values() for name in yaml.safe_load(text) or {}}
     for text in role.texts("tasks", "handlers").values():
-        private |= {task["register"] for task in tasks(yaml.safe_load(text)) if "register" in task}
-        private |= {
-            name
-            for task in tasks(yaml.safe_load(text))
-            for name in task.get("ansible.builtin.set_fact", {})
-            if name != "cacheable"
-        }
-    assert [name for name in private if not name.startswith(f"__{role.name}_")] == []
+        for task in tasks(yaml.safe_load(text)):
+            made |= {task["register"]} if "register" in task else set()
+            made |= set(task.get("ansible.builtin.set_fact", {})) - {"cacheable"}
+    public = {f"{role.name}_result"}
+    assert sorted(name for name in made - public if not name.startswith((f"__{role.name}_", "ansible_"))) == []
 
 
 def tasks(entries: t.Sequence[dict[str, t.Any]] | None) -> t.Iterator[dict[str, t.Any]]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -72,15 +71,17 @@ def test_no_variable_at_all_is_safe() -> None:
 
 
 def test_the_controller_outside_the_sources_is_refused_with_the_missing_value() -> None:
-    assert problems({"management_sources": ["10.0.0.0/8"]}) == [
-        "the controller 203.0.113.9 could not reach tcp/22 after this change: "
-        'add "203.0.113.9/32" to firewall_management_sources'
+    found = problems({"management_sources": ["10.0.0.0/8"]})
+    assert found == [
+        'the controller 203.0.113.9 could not reach tcp/22 after this change: add "203.0.113.9/32" '
+        + "to firewall_management_sources"
     ]
 
 
 def test_the_session_port_outside_the_ports_is_refused_with_the_missing_value() -> None:
     assert problems({"management_ports": [2222]}) == [
-        "the controller 203.0.113.9 came in on tcp/22, which this change would close: add 22 to firewall_management_ports"
+        "the controller 203.0.113.9 came in on tcp/22, which this change would close: "
+        + "add 22 to firewall_management_ports"
     ]
 
 
@@ -97,7 +98,8 @@ def test_a_foreign_denial_of_a_whole_source_is_refused_and_of_a_part_is_told() -
     assert problems(sources, [deny("10.6.6.6")]) == []
     made, management = candidate(sources, [deny("10.6.6.6")])
     assert partly_blocked(made, management) == [
-        "the host's own rule 'deny in any from 10.6.6.6' keeps a part of the management source 10.0.0.0/8 away from tcp/22"
+        "the host's own rule 'deny in any from 10.6.6.6' keeps a part of the management source 10.0.0.0/8 "
+        + "away from tcp/22"
     ]
 
 
@@ -205,7 +207,7 @@ def test_a_file_is_replaced_with_its_mode_and_a_link_is_not_followed(tmp_path: P
     write_text(str(link), "new", 0o600)
     assert target.read_text() == "untouched"
     assert not link.is_symlink()
-    assert sorted(os.listdir(tmp_path)) == ["kept", "link", "target"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "link", "target"]
 
 
 def test_faults_of_files_and_programs_are_sentences(tmp_path: Path) -> None:
@@ -216,7 +218,7 @@ def test_faults_of_files_and_programs_are_sentences(tmp_path: Path) -> None:
         write_text(str(tmp_path / "no" / "file"), "x")
     with pytest.raises(FirewallError, match="is not installed"):
         run(["/nonexistent/program"])
-    with pytest.raises(FirewallError, match="failed with 3: b$"):
+    with pytest.raises(FirewallError, match=r"failed with 3: b$"):
         run(["sh", "-c", "echo a >&2; echo b >&2; exit 3"])
     with pytest.raises(FirewallError, match="did not end within"):
         run(["sleep", "5"], timeout_seconds=0.1)

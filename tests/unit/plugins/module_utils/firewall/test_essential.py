@@ -74,7 +74,8 @@ def test_what_may_be_cut_is_not_reported() -> None:
 
 
 def test_name_servers_on_this_host_do_not_count() -> None:
-    text = "# x\nsearch a\nnameserver 127.0.0.53\nnameserver 10.0.0.2\nnameserver fe80::1%eth0\nnameserver ::1\nnameserver 10.0.0.2\n"
+    servers = ("127.0.0.53", "10.0.0.2", "fe80::1%eth0", "::1", "10.0.0.2")
+    text = "# x\nsearch a\n" + "".join(f"nameserver {server}\n" for server in servers)
     assert name_servers(text) == ["10.0.0.2", "fe80::1"]
 
 
