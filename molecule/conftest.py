@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TRY_TCP = (
     "import socket,sys\n"
     "try:\n"
-    "    s=socket.create_connection((sys.argv[1],int(sys.argv[2])),float(sys.argv[3])); s.settimeout(float(sys.argv[3]))\n"
+    "    s=socket.create_connection((sys.argv[1],int(sys.argv[2])),float(sys.argv[3]))\n"
+    "    s.settimeout(float(sys.argv[3]))\n"
     "    print('open' if s.recv(6) else 'closed')\n"
     "except ConnectionRefusedError: print('refused')\n"
     "except OSError: print('closed')\n"

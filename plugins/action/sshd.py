@@ -32,7 +32,7 @@ class ActionModule(CommitConfirmedAction):
 
     module_name = "bulwark.hardening.sshd"
 
-    def prepare(self, arguments: Result, task_vars: Result) -> Result:
+    def prepare(self, arguments: Result, task_vars: Result) -> Result:  # noqa: ARG002 - the base class hands it over
         """Check the whole policy before the host is touched."""
         problems = validate_policy(arguments)
         if problems:

@@ -128,7 +128,7 @@ options:
     type: str
     choices: [deny, reject, allow]
   logging:
-    description: How much the firewall logs. For C(firewalld), V(low) is denied unicast, the higher ones all that is denied.
+    description: How much the firewall logs. For C(firewalld), V(low) is denied unicast, above it all denied.
     type: str
     choices: ['off', low, medium, high]
     default: low

@@ -585,6 +585,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.sshd import service
 from ansible_collections.bulwark.hardening.plugins.module_utils.sshd.options import ARGUMENT_SPEC
+from ansible_collections.bulwark.hardening.plugins.module_utils.sshd.planner import Refused
 from ansible_collections.bulwark.hardening.plugins.module_utils.sshd.validate import validate_policy
 
 
@@ -592,12 +593,12 @@ def operate(parameters: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.
     """Run one operation; raises one of service.USER_ERRORS with the sentence for the user."""
     problems = validate_policy(parameters)
     if problems:
-        raise service.Refused("; ".join(problems))
+        raise Refused("; ".join(problems))
     operation = parameters["operation"]
     if operation == "validate":
         return {"changed": False, "msg": "the policy is valid"}
     if os.geteuid() != 0:
-        raise service.Refused("sshd can be configured by root only; set become to true")
+        raise Refused("sshd can be configured by root only; set become to true")
     if operation == "stage":
         return service.stage(parameters, check_mode)
     if operation == "apply":
@@ -605,11 +606,11 @@ def operate(parameters: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.
     if operation == "status":
         return service.status(parameters)
     if check_mode:
-        raise service.Refused(f"there is no transaction to {operation} in check mode")
+        raise Refused(f"there is no transaction to {operation} in check mode")
     return service.commit(parameters) if operation == "commit" else service.rollback(parameters)
 
 
-def main() -> t.NoReturn:
+def main() -> None:
     """Entry point."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     # sshd reads some of the files as the user who logs in, whatever mask the login that runs this has.

@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 
 from .new_login import Login, SshTarget, new_login, prove_logins
 
-Result = t.Dict[str, t.Any]
+Result = dict[str, t.Any]
 # The host's timer is accurate to a tenth of a second; the rest is for the restore itself on a slow host.
 GRACE_SECONDS = 45
 POLL_SECONDS = 3
@@ -48,7 +48,9 @@ class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
 
     def prepare(self, arguments: Result, task_vars: Result) -> Result:
         """Return the module's arguments, checked and with inventory groups resolved; raise Refused otherwise."""
-        raise Refused(f"{type(self).__name__} has no arguments to prepare")
+        raise Refused(
+            f"{self.module_name} cannot prepare {sorted(arguments)} for {task_vars.get('inventory_hostname')}"
+        )
 
     def execute(self, arguments: Result) -> Result:
         """Run the prepared task on the managed host."""
@@ -119,7 +121,9 @@ class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
         except AnsibleConnectionFailure as error:
             if target is None or self._task.check_mode:
                 raise
-            return self.wait_for_timer({}, target, arguments, f"the connection broke while the change was applied: {error}")
+            return self.wait_for_timer(
+                {}, target, arguments, f"the connection broke while the change was applied: {error}"
+            )
         transaction = applied.get("transaction") or {}
         if applied.get("failed") or not transaction.get("pending"):
             return applied
@@ -148,7 +152,9 @@ class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
             return self.wait_for_timer(applied, target, arguments, f"the connection broke during the commit: {error}")
         if committed.get("failed"):
             if target is None:
-                return failure(applied, committed.get("msg", "the commit failed"), transaction=committed.get("transaction"))
+                return failure(
+                    applied, committed.get("msg", "the commit failed"), transaction=committed.get("transaction")
+                )
             return self.roll_back(applied, target, arguments, committed.get("msg", "the commit failed"))
         result = {**applied, **{key: value for key, value in committed.items() if key not in ("changed", "diff")}}
         result["changed"] = True
@@ -181,7 +187,9 @@ class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
             if new_login(target, secrets.token_hex(8)).ok:
                 try:
                     self._connection.reset()
-                    status = self.call(arguments, "status", transaction={"id": (applied.get("transaction") or {}).get("id")})
+                    status = self.call(
+                        arguments, "status", transaction={"id": (applied.get("transaction") or {}).get("id")}
+                    )
                 except AnsibleConnectionFailure:
                     status = {}
                 if status and not (status.get("transaction") or {}).get("pending"):

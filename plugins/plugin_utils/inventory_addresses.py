@@ -53,7 +53,9 @@ def resolve(
             continue
         group = text[len(GROUP_PREFIX) :]
         if group not in groups:
-            raise UnresolvedGroup(f"{path}: the inventory has no group {group!r}; known are {', '.join(sorted(groups))}")
+            raise UnresolvedGroup(
+                f"{path}: the inventory has no group {group!r}; known are {', '.join(sorted(groups))}"
+            )
         if not groups[group]:
             raise UnresolvedGroup(f"{path}: the inventory group {group!r} has no host, so {text!r} would allow nobody")
         for host in groups[group]:

@@ -77,7 +77,11 @@ def measure(inventory: Path, host: str, variables: dict[str, Any], *arguments: s
 def policy(backend: str, count: int) -> dict[str, Any]:
     """Return a policy of ``count`` rules, no two alike."""
     rules = [
-        {"name": f"rule {index}", "ports": [10000 + index], "sources": [f"192.0.2.{index % 250}", f"2001:db8::{index:x}"]}
+        {
+            "name": f"rule {index}",
+            "ports": [10000 + index],
+            "sources": [f"192.0.2.{index % 250}", f"2001:db8::{index:x}"],
+        }
         for index in range(count)
     ]
     return {"firewall_backend": backend, "firewall_rules": rules, "firewall_confirm_seconds": 2}

@@ -63,7 +63,11 @@ def other_port(rng: random.Random) -> int:
 def harmless_rules(rng: random.Random) -> list[dict[str, Any]]:
     """Return rules around the trap, so that policies differ."""
     rules = [
-        {"name": f"service {index}", "ports": [other_port(rng)], "sources": [stranger(rng)] if rng.random() < 0.5 else []}
+        {
+            "name": f"service {index}",
+            "ports": [other_port(rng)],
+            "sources": [stranger(rng)] if rng.random() < 0.5 else [],
+        }
         for index in range(rng.randint(0, 5))
     ]
     rules.insert(rng.randint(0, len(rules)), dict(TRAP))
@@ -170,8 +174,7 @@ def ufw_denied_by_hand(rng: random.Random) -> dict[str, Any]:
     protocol = "any" if port == "any" else "tcp"
     match = "" if port == "any" else "-p tcp --dport 22 "
     text = (
-        f"### tuple ### {word} {protocol} {port} 0.0.0.0/0 any 0.0.0.0/0 in\\n"
-        f"-A ufw-user-input {match}-j {action}\\n"
+        f"### tuple ### {word} {protocol} {port} 0.0.0.0/0 any 0.0.0.0/0 in\\n-A ufw-user-input {match}-j {action}\\n"
     )
     return {
         "ending": "refused",
@@ -190,7 +193,11 @@ def ufw_other_manager_does_not_start(rng: random.Random) -> dict[str, Any]:
     return {
         "ending": "rolled_back",
         "reason": "firewalld",
-        "variables": {"firewall_backend": "firewalld", "firewall_rules": harmless_rules(rng), "firewall_rehearse": False},
+        "variables": {
+            "firewall_backend": "firewalld",
+            "firewall_rules": harmless_rules(rng),
+            "firewall_rehearse": False,
+        },
         "setup": (
             f"mkdir -p {drop_in}",
             f"printf '[Service]\\nExecStartPre=/bin/false\\n' > {drop_in}/broken.conf",

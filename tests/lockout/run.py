@@ -43,17 +43,24 @@ TARGETS = {
 RESTORE_SECONDS = 15
 # A journal is a folder of generations, named so that they sort.
 NEWEST_JOURNAL = "cd /var/lib/bulwark/transactions/{}/journal && cat $(ls | grep json$ | tail -n 1)"
+# Neither manager may start by itself; the good policy starts the one it is for.
+INSTALL = (
+    "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d;"
+    " apt-get install -y ufw firewalld; rm /usr/sbin/policy-rc.d; systemctl disable firewalld"
+)
 FIREWALL_STATE = (
     "cat /etc/ufw/user.rules /etc/ufw/user6.rules /etc/ufw/ufw.conf /etc/default/ufw 2>/dev/null; ufw status verbose;"
     " systemctl is-enabled ufw firewalld; systemctl is-active firewalld;"
     " iptables -S | grep -E 'ufw|^-P' | grep -v -e LOG; ip6tables -S | grep -E 'ufw6|^-P' | grep -v -e LOG;"
-    " for scope in '' --permanent; do firewall-cmd $scope --list-all-zones; firewall-cmd $scope --list-all-policies; done"
+    " for scope in '' --permanent; do"
+    " firewall-cmd $scope --list-all-zones; firewall-cmd $scope --list-all-policies; done"
 )
 STATE = {
     "ufw": FIREWALL_STATE,
     "firewalld": FIREWALL_STATE,
     "sshd": "sshd -T; find /etc/ssh /etc/systemd/system/ssh* -type f | sort | xargs sha256sum;"
-    " ss -Hltn | awk '{print $4}' | sort; systemctl is-active ssh.service ssh.socket; systemctl is-enabled ssh.service ssh.socket",
+    " ss -Hltn | awk '{print $4}' | sort;"
+    " systemctl is-active ssh.service ssh.socket; systemctl is-enabled ssh.service ssh.socket",
 }
 
 
@@ -97,7 +104,16 @@ class Host:
 
     def lets_in(self, address: str) -> bool:
         """Return whether a new login to the address works now."""
-        options = ["-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "ConnectTimeout=3", "-o", f"HostName={address}"]
+        options = [
+            "-o",
+            "ControlMaster=no",
+            "-o",
+            "ControlPath=none",
+            "-o",
+            "ConnectTimeout=3",
+            "-o",
+            f"HostName={address}",
+        ]
         return self.ssh("true", *options, "-o", f"HostKeyAlias={self.addresses[0]}", timeout=20).returncode == 0
 
     def state(self) -> str:
@@ -138,8 +154,14 @@ def run(command: list[str], timeout: float = 300, **options: Any) -> subprocess.
     """Run a command; running out of time is a failure like any other."""
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False,
-            stdin=subprocess.DEVNULL, **options,
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            **options,
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 255, "", f"no end within {timeout:.0f} seconds")
@@ -243,7 +265,11 @@ def try_case(host: Host, case: Case, log: Path) -> Outcome:
     prober.join()
     if ending not in case.ending.split(" or "):
         faults.append(f"ended as {ending}, expected {case.ending}")
-    if ending == "refused" and host.root("ls /var/lib/bulwark/transactions") != journals and "rolled_back" not in case.ending:
+    if (
+        ending == "refused"
+        and host.root("ls /var/lib/bulwark/transactions") != journals
+        and "rolled_back" not in case.ending
+    ):
         faults.append("a refused change left a transaction behind")
     if ending != "refused" and not faults and last_phase(host) != "ROLLED_BACK":
         faults.append(f"the journal ends in {last_phase(host)}")
@@ -293,8 +319,7 @@ def start_hosts(names: list[str]) -> dict[str, Host]:
     for host in hosts.values():
         host.ssh(f"sudo tee {SABOTEUR} >/dev/null <<'END'\n{(HERE / 'saboteur.py').read_text()}\nEND")
         if host.domain != "sshd":
-            install = "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; apt-get install -y ufw firewalld; rm /usr/sbin/policy-rc.d; systemctl disable firewalld"
-            host.root(install, timeout=240)
+            host.root(INSTALL, timeout=240)
     return hosts
 
 
@@ -311,7 +336,9 @@ def main() -> int:
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     os.environ.setdefault("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))
     domains = tuple(arguments.domain or KINDS)
-    cases = [case for case in make_cases(arguments.seed, arguments.cases, domains) if arguments.kind in (None, case.kind)]
+    cases = [
+        case for case in make_cases(arguments.seed, arguments.cases, domains) if arguments.kind in (None, case.kind)
+    ]
     logs = ROOT / ".cache/lockout" / f"seed-{arguments.seed}"
     logs.mkdir(parents=True, exist_ok=True)
     record = logs / "outcomes.jsonl"

@@ -24,7 +24,7 @@ IGNORED = (
 def describe(path: Path) -> str:
     status = path.lstat()
     if path.is_symlink():
-        content = os.readlink(path)
+        content = str(path.readlink())
     elif path.is_file():
         content = hashlib.sha256(path.read_bytes()).hexdigest()
     else:

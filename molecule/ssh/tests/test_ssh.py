@@ -30,9 +30,19 @@ OLD = [
 ]
 
 
-def login(scenario: Any, target: str, user: str, key: str, *options: str, family: int = 4) -> subprocess.CompletedProcess[str]:
+def login(
+    scenario: Any, target: str, user: str, key: str, *options: str, family: int = 4
+) -> subprocess.CompletedProcess[str]:
     """Try a login from the controller with one key, alone."""
-    command = ["ssh", *ALONE, *options, "-i", str(CREDENTIALS / key), f"{user}@{scenario.address(target, family)}", "id -un"]
+    command = [
+        "ssh",
+        *ALONE,
+        *options,
+        "-i",
+        str(CREDENTIALS / key),
+        f"{user}@{scenario.address(target, family)}",
+        "id -un",
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 

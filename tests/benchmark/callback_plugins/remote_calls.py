@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import typing as t
+from pathlib import Path
 
 from ansible.plugins.callback import CallbackBase
 from ansible.plugins.connection.ssh import Connection
@@ -29,7 +30,7 @@ def record(host: str, kind: str) -> None:
     """Append one call; a single short write, so that forks do not mix lines."""
     path = os.environ.get("REMOTE_CALLS_FILE")
     if path:
-        with open(path, "a", encoding="utf-8") as stream:
+        with Path(path).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"host": host, "kind": kind, **CURRENT_TASK}) + "\n")
 
 

@@ -16,7 +16,14 @@ from ansible_collections.bulwark.hardening.plugins.plugin_utils.new_login import
 
 PENDING = {
     "changed": True,
-    "transaction": {"id": "T1", "nonce": "N1", "phase": "APPLIED", "pending": True, "ports": [22], "window_seconds": 30},
+    "transaction": {
+        "id": "T1",
+        "nonce": "N1",
+        "phase": "APPLIED",
+        "pending": True,
+        "ports": [22],
+        "window_seconds": 30,
+    },
 }
 COMMITTED = {"changed": True, "transaction": {"id": "T1", "phase": "COMMITTED", "pending": False}}
 ROLLED_BACK = {"changed": False, "transaction": {"id": "T1", "phase": "ROLLED_BACK", "pending": False}}
@@ -72,7 +79,9 @@ def scripted_logins(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         ok = script.pop(0) if len(script) > 1 else script[0]
         number = 50000 + len(made)
         made.append(number)
-        return Login(ok, port or 22, "" if ok else "Connection timed out", "198.51.100.9", number, "192.0.2.7", port or 22)
+        return Login(
+            ok, port or 22, "" if ok else "Connection timed out", "198.51.100.9", number, "192.0.2.7", port or 22
+        )
 
     made: list[int] = []
     monkeypatch.setattr(subject, "new_login", login)

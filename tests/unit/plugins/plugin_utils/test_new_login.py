@@ -102,7 +102,9 @@ def test_a_missing_ssh_is_said_in_words() -> None:
     assert "/nonexistent/ssh" in login.detail
 
 
-@pytest.mark.parametrize(("count", "seconds", "waits"), [(0, 10, []), (1, 10, [0]), (3, 10, [0, 5, 5]), (6, 5, [0] + [1] * 5)])
+@pytest.mark.parametrize(
+    ("count", "seconds", "waits"), [(0, 10, []), (1, 10, [0]), (3, 10, [0, 5, 5]), (6, 5, [0] + [1] * 5)]
+)
 def test_logins_are_spread_over_the_time(count: int, seconds: float, waits: list[float]) -> None:
     assert subject.spread(count, seconds) == waits
 

@@ -71,18 +71,19 @@ def test_no_variable_at_all_is_safe() -> None:
 
 
 def test_the_controller_outside_the_sources_is_refused_with_the_missing_value() -> None:
-    found = problems({"management_sources": ["10.0.0.0/8"]})
-    assert found == [
+    sentence = (
         'the controller 203.0.113.9 could not reach tcp/22 after this change: add "203.0.113.9/32" '
-        + "to firewall_management_sources"
-    ]
+        "to firewall_management_sources"
+    )
+    assert problems({"management_sources": ["10.0.0.0/8"]}) == [sentence]
 
 
 def test_the_session_port_outside_the_ports_is_refused_with_the_missing_value() -> None:
-    assert problems({"management_ports": [2222]}) == [
+    sentence = (
         "the controller 203.0.113.9 came in on tcp/22, which this change would close: "
-        + "add 22 to firewall_management_ports"
-    ]
+        "add 22 to firewall_management_ports"
+    )
+    assert problems({"management_ports": [2222]}) == [sentence]
 
 
 def test_a_foreign_denial_of_the_controller_is_refused() -> None:
@@ -97,10 +98,11 @@ def test_a_foreign_denial_of_a_whole_source_is_refused_and_of_a_part_is_told() -
     assert "the management source 10.0.0.0/8 could not reach" in problems(sources, [deny("10.0.0.0/7")])[0]
     assert problems(sources, [deny("10.6.6.6")]) == []
     made, management = candidate(sources, [deny("10.6.6.6")])
-    assert partly_blocked(made, management) == [
+    sentence = (
         "the host's own rule 'deny in any from 10.6.6.6' keeps a part of the management source 10.0.0.0/8 "
-        + "away from tcp/22"
-    ]
+        "away from tcp/22"
+    )
+    assert partly_blocked(made, management) == [sentence]
 
 
 def test_without_ports_the_session_and_the_daemon_decide() -> None:
