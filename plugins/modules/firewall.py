@@ -256,7 +256,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.backend import FirewallError
-from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.change import Change
+from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.change import Change, RolledBack
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.engine import TransactionError
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -307,6 +307,11 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         result = Change(module.params, module.check_mode).run()
+    except RolledBack as error:
+        undone = error.transaction.get("phase") == "ROLLED_BACK"
+        ending = "the host went back to the old policy" if undone else "and the rollback is not complete"
+        module.fail_json(msg=f"{error}; {ending}", rolled_back=undone, transaction=error.transaction)
+        return
     except (FirewallError, TransactionError) as error:
         module.fail_json(msg=str(error))
         return

@@ -160,31 +160,10 @@ def ufw_broken_rules(rng: random.Random) -> dict[str, Any]:
     garbage = rng.choice(["-A ufw-before-input -j NOSUCHTARGET", "-A INPUT -p tcp --dport ssh ssh", "COMMIT ME"])
     return {
         "ending": "refused",
-        "reason": "rules",
+        "reason": "line",
         "variables": {"firewall_rules": harmless_rules(rng)},
         "setup": (f"cp -p /etc/ufw/{name} /root/saved.rules", f"sed -i '/^COMMIT/i {garbage}' /etc/ufw/{name}"),
         "teardown": (f"cp -p /root/saved.rules /etc/ufw/{name}",),
-    }
-
-
-def ufw_denied_by_hand(rng: random.Random) -> dict[str, Any]:
-    """A rule that an administrator wrote but that is not loaded yet would come alive with the change."""
-    port, action = rng.choice([("22", "DROP"), ("any", "DROP"), ("22", "REJECT")])
-    word = {"DROP": "deny", "REJECT": "reject"}[action]
-    protocol = "any" if port == "any" else "tcp"
-    match = "" if port == "any" else "-p tcp --dport 22 "
-    text = (
-        f"### tuple ### {word} {protocol} {port} 0.0.0.0/0 any 0.0.0.0/0 in\\n-A ufw-user-input {match}-j {action}\\n"
-    )
-    return {
-        "ending": "refused",
-        "reason": "22",
-        "variables": {"firewall_rules": harmless_rules(rng)},
-        "setup": (
-            "cp -p /etc/ufw/user.rules /root/saved.rules",
-            f"sed -i '0,/^### RULES ###/s//&\\n\\n{text}/' /etc/ufw/user.rules",
-        ),
-        "teardown": ("cp -p /root/saved.rules /etc/ufw/user.rules",),
     }
 
 
@@ -335,7 +314,6 @@ KINDS: dict[str, dict[str, Maker]] = {
     "ufw": {
         **FIREWALL_KINDS,
         "broken syntax": ufw_broken_rules,
-        "denied by hand": ufw_denied_by_hand,
         "service fails to start": ufw_other_manager_does_not_start,
     },
     "firewalld": {

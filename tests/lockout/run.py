@@ -49,7 +49,8 @@ INSTALL = (
     " apt-get install -y ufw firewalld; rm /usr/sbin/policy-rc.d; systemctl disable firewalld"
 )
 FIREWALL_STATE = (
-    "cat /etc/ufw/user.rules /etc/ufw/user6.rules /etc/ufw/ufw.conf /etc/default/ufw 2>/dev/null; ufw status verbose;"
+    "systemctl reset-failed;"
+    " cat /etc/ufw/user.rules /etc/ufw/user6.rules /etc/ufw/ufw.conf /etc/default/ufw 2>/dev/null; ufw status verbose;"
     " systemctl is-enabled ufw firewalld; systemctl is-active firewalld;"
     " iptables -S | grep -E 'ufw|^-P' | grep -v -e LOG; ip6tables -S | grep -E 'ufw6|^-P' | grep -v -e LOG;"
     " for scope in '' --permanent; do"
@@ -239,7 +240,7 @@ def try_case(host: Host, case: Case, log: Path) -> Outcome:
     prober.start()
     variables = {**baseline(host), **case.variables, "controller_public_key": public_key(host)}
     if case.interruption:
-        variables |= {"firewall_confirm_seconds": 25, "ssh_confirm_seconds": 25}
+        variables |= {"firewall_confirm_seconds": 15, "ssh_confirm_seconds": 15}
     process = playbook(host, variables, log)
     if case.interruption:
         fault = interrupt(host, process, case.interruption)

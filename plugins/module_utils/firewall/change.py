@@ -31,6 +31,14 @@ Result = dict[str, t.Any]
 BACKENDS: t.Mapping[str, t.Callable[[str], Backend]] = {"ufw": Ufw, "firewalld": Firewalld}
 
 
+class RolledBack(FirewallError):
+    """The change was begun and taken back; ``transaction`` says how that ended."""
+
+    def __init__(self, reason: str, transaction: Result) -> None:
+        super().__init__(reason)
+        self.transaction = transaction
+
+
 @dataclass(frozen=True)
 class Management:
     """From where, and on which ports, administration has to stay possible."""
@@ -344,7 +352,7 @@ class Change:
                 other.retire()
         except Exception as error:
             transaction.rollback(f"the policy could not be applied: {error}")
-            raise FirewallError(f"the policy could not be applied and the host went back: {error}") from error
+            raise RolledBack(f"the policy could not be applied: {error}", transaction.to_result()) from error
         transaction.applied()
         return transaction.to_result()
 

@@ -41,7 +41,9 @@ def run(
         raise FirewallError(f"{' '.join(arguments[:4])} did not end within {timeout_seconds:.0f} seconds") from error
     if check and done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
-        raise FirewallError(f"{' '.join(arguments[:4])} failed with {done.returncode}: {lines[-1]}")
+        raise FirewallError(
+            f"{' '.join(word for word in arguments if chr(10) not in word)} failed with {done.returncode}: {lines[-1]}"
+        )
     return done
 
 

@@ -343,7 +343,8 @@ class Ufw:
 
         A ufw that did not run is only stopped, whatever its file says: that is how access was when the change began.
         """
-        stop = Command((self.init_program(), "force-stop"))
+        # What matters is what is loaded afterwards: ufw's own start, or the other manager's, which comes last.
+        stop = Command((self.init_program(), "force-stop"), required=False)
         return [stop, Command((self.init_program(), "start"))] if self.was_running else [stop]
 
     def prepare(self) -> None:

@@ -322,6 +322,7 @@ class Transaction:
         self._advance(Phase.COMMITTING)
         try:
             persist()
+            snapshot.settle(self.journal.restore.files)
         except BaseException as error:
             self.rollback(f"the change could not be made permanent: {error or type(error).__name__}")
             if not isinstance(error, Exception):

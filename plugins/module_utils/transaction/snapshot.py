@@ -157,6 +157,36 @@ def _collected(problems: list[str], path: str) -> Iterator[None]:
         problems.append(f"{path} could not be put back: {error}")
 
 
+def settle(states: Sequence[FileState]) -> None:
+    """Make what is at the captured paths now durable, new files included.
+
+    A program may have written there without fsync(2), and a confirmed change must survive a power cut.
+    """
+    for parent in sorted({files.split(state.path)[0] for state in states}):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), files.directory(parent) as descriptor:
+            os.fsync(descriptor)
+    trees = {state.path for state in states if state.kind == DIRECTORY}
+    for state in states:
+        parent, name = files.split(state.path)
+        if parent not in trees:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), files.directory(parent) as descriptor:
+                _sync_at(descriptor, name)
+
+
+def _sync_at(parent: int, name: str) -> None:
+    found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        return
+    descriptor = os.open(name, files.READ, dir_fd=parent)
+    try:
+        os.fsync(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            for child in os.listdir(descriptor):
+                _sync_at(descriptor, child)
+    finally:
+        os.close(descriptor)
+
+
 def _remove_leftovers(parent: str) -> None:
     """Remove the temporary files of a restore that was interrupted."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), files.directory(parent) as descriptor:

@@ -160,6 +160,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(engine_module, "run_command", lambda _command: (True, ""))
     monkeypatch.setattr(engine_module, "ssh_session", lambda: None)
     monkeypatch.setattr(restore, "RETRY_SECONDS", 0.0)
+    # Thousands of real ones take minutes on a busy disk; the power cut below knows what was synced and what not.
+    monkeypatch.setattr(os, "fsync", os.fstat)
     machine = Host(tmp_path)
     acquire = locks.Lock.acquire
 

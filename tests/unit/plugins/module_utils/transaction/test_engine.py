@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -67,6 +68,22 @@ class TestTheGoodPath:
         assert host.listing() != host.old
         assert host.systemd.timers == {}
         assert leftovers(host) == []
+
+    def test_what_a_program_wrote_without_syncing_is_durable_before_the_commit(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        transaction = host.applied()
+        real, synced = os.fsync, set[int]()
+
+        def fsync(descriptor: int) -> None:
+            if phase_of(host, transaction) is Phase.COMMITTING:
+                synced.add(os.fstat(descriptor).st_ino)
+            real(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        transaction.commit(transaction.nonce, LOGINS, lambda: None)
+        wanted = {host.tree, *host.tree.rglob("*"), host.tree.parent}
+        assert {path.stat().st_ino for path in wanted} <= synced
 
     def test_a_commit_repeated_by_a_controller_that_lost_the_answer_is_fine(self, host: Host) -> None:
         transaction = host.applied()
