@@ -86,7 +86,7 @@ def saboteur(condition: str, damage: str) -> dict[str, Any]:
 
 
 def firewall_wrong_source(rng: random.Random) -> dict[str, Any]:
-    sources = [stranger(rng) for _ in range(rng.randint(1, 4))]
+    sources = [stranger(rng) for _index in range(rng.randint(1, 4))]
     return {
         "ending": "refused",
         "reason": "firewall_management_sources",

@@ -347,7 +347,7 @@ def main() -> int:
         record.unlink(missing_ok=True)
     done = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
     passed = {(entry["domain"], entry["number"]) for entry in done if not entry["faults"]}
-    names = [name for name, (_, domain) in TARGETS.items() if domain in domains]
+    names = [name for name, (_release, domain) in TARGETS.items() if domain in domains]
     hosts = start_hosts(names)
     print(f"{len(cases)} harmful changes, seed {arguments.seed}, on {', '.join(names)}; logs in {logs}", flush=True)
     queues: dict[str, queue.Queue[Case]] = {name: queue.Queue() for name in names}

@@ -35,7 +35,7 @@ def sshd_is_new() -> bool:
 def main() -> None:
     condition = {"firewall": firewall_is_new, "sshd": sshd_is_new}[sys.argv[1]]
     damaged = False
-    for _ in range(3000):
+    for _index in range(3000):
         if condition() != damaged:
             damaged = not damaged
             if damaged:

@@ -53,7 +53,7 @@ def parse_deb822(text: str) -> list[Source]:
             if line[:1].isspace():
                 fields[key] = f"{fields.get(key, '')} {line.strip()}"
                 continue
-            name, _, value = line.partition(":")
+            name, _separator, value = line.partition(":")
             key = name.strip().lower()
             fields[key] = value.strip()
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() in ("no", "false"):
@@ -84,7 +84,7 @@ def archives(sources: Iterable[Source]) -> tuple[str, str]:
     archive = security = ""
     for source in sources:
         for suite in source.suites:
-            base, _, pocket = suite.replace("/updates", "-security").partition("-")
+            base, _separator, pocket = suite.replace("/updates", "-security").partition("-")
             if base not in names or not source.uri.startswith(("http://", "https://", "file:")):
                 continue
             if pocket == "security":
@@ -109,7 +109,7 @@ def wanted_options(dump: str, environment: Mapping[str, str]) -> str:
     """apt.conf lines for the hosts, out of `apt-config dump` and the proxy variables of the environment."""
     lines = []
     for line in dump.splitlines():
-        key, _, value = line.partition(" ")
+        key, _separator, value = line.partition(" ")
         if WANTED_OPTION.fullmatch(key) and value not in ('"";', ""):
             lines.append(f"{key} {value}")
     keys = {line.partition(" ")[0].lower() for line in lines}

@@ -179,7 +179,7 @@ def cgroup_path(host: Host) -> Path | None:
 
 def empty_cgroup(path: Path, keep: int = 0) -> None:
     """Kill what is left in a cgroup and remove its children."""
-    for directory, _, _ in os.walk(path, topdown=False):
+    for directory, _folders, _files in os.walk(path, topdown=False):
         procs = Path(directory) / "cgroup.procs"
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:

@@ -50,7 +50,7 @@ def parse_specification(text: str) -> Specification:
     name, separator, wish = text.partition("=")
     if not separator:
         raise HostsError(f"{text!r} is not a host; write NAME=RELEASE[:KIND], such as edge=debian13 or db=debian12:vm.")
-    release, _, kind = wish.partition(":")
+    release, _separator, kind = wish.partition(":")
     kind = kind or "container"
     if release not in RELEASES:
         raise HostsError(f"release {release!r} of host {name!r} is unknown; accepted: {', '.join(RELEASES)}.")
@@ -70,14 +70,14 @@ def parse_specifications(
             raise HostsError(f"host {specification.name!r} is given twice.")
         result[specification.name] = specification
     for text in extra_addresses:
-        name, _, count = text.partition("=")
+        name, _separator, count = text.partition("=")
         if name not in result:
             raise HostsError(f"--extra-addresses {text}: there is no host {name!r} in this group.")
         if not count.isdecimal() or not 0 <= int(count) <= 20:
             raise HostsError(f"--extra-addresses {text}: write HOST=N with N from 0 to 20.")
         result[name] = dataclasses.replace(result[name], extra_addresses=int(count))
     for text in install:
-        name, _, packages = text.partition("=")
+        name, _separator, packages = text.partition("=")
         if name not in result:
             raise HostsError(f"--install {text}: there is no host {name!r} in this group.")
         names = tuple(packages.split(","))

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, bulwark.hardening contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -23,14 +22,14 @@ def main() -> None:
                 listener.listen(64)
             selector.register(listener, selectors.EVENT_READ, kind)
     while True:
-        for key, _ in selector.select():
+        for key, _events in selector.select():
             listener = key.fileobj
             if key.data == socket.SOCK_STREAM:
-                connection, _ = listener.accept()
+                connection, _peer = listener.accept()
                 connection.sendall(b"hello\n")
                 connection.close()
             else:
-                _, peer = listener.recvfrom(64)
+                _data, peer = listener.recvfrom(64)
                 listener.sendto(b"hello\n", peer)
 
 

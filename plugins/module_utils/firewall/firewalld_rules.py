@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 import shlex
 import typing as t
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, replace
+from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from .model import Entry, PortRange, everything, network_text, parse_network, parse_port

@@ -292,7 +292,7 @@ def _trust(policy: Policy) -> list[Setting]:
 def host_certificate_path(text: str) -> str:
     """Return where a host certificate is kept: beside the name of the key that it certifies."""
     kind = keys.parse_public_key(text).type.replace("-cert-v01@openssh.com", "").replace("ssh-", "")
-    return f"{OWN_DIRECTORY}/host_{kind.split('-')[0]}-cert.pub"
+    return f"{OWN_DIRECTORY}/host_{kind.split('-', maxsplit=1)[0]}-cert.pub"
 
 
 def own_files(policy: Policy, lines: Iterable[Setting]) -> dict[str, FileContent]:

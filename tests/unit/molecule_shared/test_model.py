@@ -157,7 +157,7 @@ def test_no_number_is_given_twice(wishes: list[tuple[str, int]]) -> None:
     result = allocate(CHECKOUT, existing, "g", specifications)
     numbers = [number for item in [*existing, *result] for number in item.numbers]
     assert len(numbers) == len(set(numbers))
-    assert [len(item.numbers) for item in result] == [1 + extra for _, extra in wishes]
+    assert [len(item.numbers) for item in result] == [1 + extra for _name, extra in wishes]
 
 
 def test_full_subnet_is_said() -> None:

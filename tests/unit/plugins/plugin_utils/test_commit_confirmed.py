@@ -75,7 +75,7 @@ def scripted_logins(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Answers of the next logins; the last one repeats."""
     script: list[bool] = [True]
 
-    def login(target: t.Any, nonce: str, port: int = 0, **_: t.Any) -> Login:
+    def login(target: t.Any, nonce: str, port: int = 0, **_options: t.Any) -> Login:
         ok = script.pop(0) if len(script) > 1 else script[0]
         number = 50000 + len(made)
         made.append(number)
@@ -98,7 +98,7 @@ def transact(action: Scripted, **arguments: t.Any) -> dict[str, t.Any]:
 def test_without_a_pending_transaction_the_host_is_called_once(logins: list[bool]) -> None:
     action = Scripted({"apply": [{"changed": False, "transaction": None}]})
     assert transact(action) == {"changed": False, "transaction": None}
-    assert [name for name, _ in action.calls] == ["apply"]
+    assert [name for name, _arguments in action.calls] == ["apply"]
 
 
 def test_three_logins_with_their_own_ports_are_handed_to_the_commit(logins: list[bool]) -> None:
@@ -119,7 +119,7 @@ def test_a_refused_login_rolls_back_and_fails(logins: list[bool]) -> None:
     result = transact(action)
     assert (result["failed"], result["changed"], result["rolled_back"]) == (True, False, True)
     assert "a new login to admin@192.0.2.7 port 22 failed: Connection timed out" in result["msg"]
-    assert [name for name, _ in action.calls] == ["apply", "rollback"]
+    assert [name for name, _arguments in action.calls] == ["apply", "rollback"]
 
 
 def test_a_host_out_of_reach_is_waited_for(logins: list[bool]) -> None:
@@ -128,7 +128,7 @@ def test_a_host_out_of_reach_is_waited_for(logins: list[bool]) -> None:
     action = Scripted({"apply": [PENDING], "rollback": [UNREACHABLE], "status": [pending, ROLLED_BACK]})
     result = transact(action)
     assert (result["failed"], result["rolled_back"], result["access_restored"]) == (True, True, True)
-    assert [name for name, _ in action.calls] == ["apply", "rollback", "status", "status"]
+    assert [name for name, _arguments in action.calls] == ["apply", "rollback", "status", "status"]
 
 
 def test_a_host_that_never_comes_back_is_not_called_rolled_back(
