@@ -264,7 +264,7 @@ class TestTheWayBack:
             )
             timer.start()
             threads.append(timer)
-            while phase_of(host, transaction) is not Phase.ROLLING_BACK:
+            while timer.is_alive() and phase_of(host, transaction) is not Phase.ROLLING_BACK:
                 timer.join(0.01)
             (host.tree / "late").write_text("written after the rollback began")
 
@@ -279,7 +279,7 @@ class TestTheWayBack:
         transaction.applying()
         timer = threading.Thread(target=restore.restore, args=(JournalStore(host.root), transaction.id, restore.TIMER))
         timer.start()
-        while phase_of(host, transaction) is not Phase.ROLLING_BACK:
+        while timer.is_alive() and phase_of(host, transaction) is not Phase.ROLLING_BACK:
             timer.join(0.01)
         host.change()
         with pytest.raises(TransactionError, match="meanwhile and cannot become APPLIED: the window passed"):
