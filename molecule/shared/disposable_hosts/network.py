@@ -15,6 +15,9 @@ from .common import run
 from .model import Checkout
 
 IPV4_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+# Every host's systemd holds about seven instances, and the kernel counts those of all hosts together.
+INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+ENOUGH_INSTANCES = 1024
 
 
 def known_routes() -> list[str]:
@@ -49,6 +52,8 @@ def ensure(checkout: Checkout) -> None:
     run(["ip", "address", "replace", f"{ipv4}/24", "dev", checkout.bridge])
     run(["ip", "address", "replace", f"{ipv6}/64", "dev", checkout.bridge, "nodad"])
     run(["ip", "link", "set", checkout.bridge, "up"])
+    if int(INOTIFY_INSTANCES.read_text(encoding="ascii")) < ENOUGH_INSTANCES:
+        INOTIFY_INSTANCES.write_text(str(ENOUGH_INSTANCES), encoding="ascii")
     if IPV4_FORWARDING.read_text(encoding="ascii").strip() != "1":
         IPV4_FORWARDING.write_text("1\n", encoding="ascii")
     run(["nft", "--file", "-"], text=nft_ruleset(checkout))
