@@ -14,7 +14,7 @@ author:
 version_added: 0.1.0
 short_description: Say in a few sentences what a run left a host with
 description:
-  - Turns the results of M(bulwark.hardening.firewall#module) and M(bulwark.hardening.sshd#module) into lines
+  - Turns the results of M(bulwark.hardening.firewall) and M(bulwark.hardening.sshd) into lines
     for a person.
 options:
   _input:

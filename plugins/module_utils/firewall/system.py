@@ -24,7 +24,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end. Raises FirewallError with the program's last line when it fails and check is set."""
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # there is no AnsibleModule here
             list(arguments),
             input=stdin if stdin is not None else "",
             capture_output=True,

@@ -41,4 +41,4 @@ def render(staged: str, settings: t.Mapping[str, t.Any]) -> dict[str, int]:
 
 if __name__ == "__main__":
     # The parent reads this line.
-    print(json.dumps(render(sys.argv[1], json.loads(sys.argv[2]))))  # noqa: T201
+    print(json.dumps(render(sys.argv[1], json.loads(sys.argv[2]))))  # noqa: T201  # pylint: disable=ansible-bad-function

@@ -62,7 +62,7 @@ class Done:
 def run(argv: Sequence[str], text: str | None = None) -> Done:
     """Run a command to its end; a program that is missing or hangs is a failed command."""
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # there is no AnsibleModule here
             list(argv),
             input=text,
             stdin=subprocess.DEVNULL if text is None else None,

@@ -19,7 +19,7 @@ MAXIMUM_LINE = 300
 def run_command(command: Command) -> tuple[bool, str]:
     """Run a command to its end or its time limit and return (success, the last line that it wrote)."""
     try:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # pylint: disable=ansible-bad-function  # there is no AnsibleModule here
             list(command.argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -115,7 +115,7 @@ def _run_inside(request: str, timeout_seconds: float) -> tuple[list[dict[str, An
         with os.fdopen(os.dup(program), "wb") as stream:
             stream.write(pack_rehearsal())
         namespaces = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # pylint: disable=ansible-bad-function  # there is no AnsibleModule here
             [*namespaces, interpreter(), "-I", f"/proc/self/fd/{program}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

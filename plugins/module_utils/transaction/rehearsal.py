@@ -92,7 +92,7 @@ def _rehearse(specification: Mapping[str, Any]) -> dict[str, Any]:
 def _must(*argv: str, descriptors: Sequence[int] = (), text: str = "") -> None:
     """Run a building step; its failure means that rehearsals are not possible here."""
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # there is no AnsibleModule here
             argv, input=text, capture_output=True, text=True, env=ENVIRONMENT, pass_fds=descriptors, check=False
         )
     except OSError as error:
@@ -129,7 +129,7 @@ class FarSide:
     def __init__(self) -> None:
         # The program is an open file, /proc/self/fd/N, which the other side needs as well.
         program = int(sys.argv[0].rpartition("/")[2])
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # pylint: disable=ansible-bad-function  # there is no AnsibleModule here
             ["unshare", "--net", sys.executable, "-I", sys.argv[0], "far"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -295,7 +295,7 @@ def _run_all(raw_commands: Sequence[Mapping[str, Any]]) -> None:
 
 def _start(command: Command) -> None:
     try:
-        subprocess.Popen(
+        subprocess.Popen(  # pylint: disable=ansible-bad-function  # there is no AnsibleModule here
             command.argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
