@@ -126,7 +126,7 @@ def firewall_new_logins_dropped(rng: random.Random) -> dict[str, Any]:
 def firewall_everything_dropped(rng: random.Random) -> dict[str, Any]:
     return {
         "ending": "rolled_back",
-        "reason": "new login .* failed|connection broke",
+        "reason": "new login .* failed|connection broke|window passed",
         "variables": {"firewall_rules": harmless_rules(rng), "firewall_rehearse": rng.random() < 0.5},
         **saboteur("firewall", "drop-everything"),
     }
