@@ -25,6 +25,14 @@ options:
     description: Result of the sshd module; an empty dictionary when it did not run.
     type: dict
     default: {}
+  inbound:
+    description: What the policy does with inbound traffic that no rule names.
+    type: str
+    default: deny
+  passwords:
+    description: Whether the policy accepts passwords.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -43,14 +51,15 @@ _value:
 Result = dict[str, t.Any]
 
 
-def firewall_sentences(result: Result) -> list[str]:
+def firewall_sentences(result: Result, inbound: str) -> list[str]:
     """Return what is open, for whom, and what the host's own rules add."""
     management = result.get("management")
     if not management:
         return []
     ports = ", ".join(str(port) for port in management["ports"])
     sources = management["sources"]
-    sentences = ["Firewall: everything inbound is closed but for the rules of the policy."]
+    state = "open, since the policy allows it by default" if inbound == "allow" else "closed"
+    sentences = [f"Firewall: everything inbound is {state}, but for the rules of the policy."]
     if sources == ["anywhere"]:
         sentences.append(
             f"Administration on tcp {ports} stays open to every source; firewall_management_sources narrows it."
@@ -63,21 +72,42 @@ def firewall_sentences(result: Result) -> list[str]:
     return sentences
 
 
-def ssh_sentences(result: Result) -> list[str]:
+def ssh_sentences(result: Result, passwords: bool) -> list[str]:
     """Return who can log in."""
     administrators = result.get("administrators")
     if administrators is None:
         return []
     admitted = [str(entry["user"]) for entry in administrators if entry["able"]]
-    return [f"SSH: keys and certificates only; administrators who can log in: {', '.join(admitted) or 'none named'}."]
+    accepted = "keys, certificates and passwords" if passwords else "keys and certificates only"
+    return [f"SSH: {accepted}; administrators who can log in: {', '.join(admitted) or 'none named'}."]
 
 
-def summary(firewall: Result, ssh: Result | None = None) -> list[str]:
+def change_sentence(results: t.Mapping[str, Result]) -> str:
+    """Return what changed, and whether a login proved it; a change without a transaction is check mode's."""
+    proven = [name for name, result in results.items() if result.get("changed") and result.get("logins")]
+    changed = [name for name, result in results.items() if result.get("changed") and name not in proven]
+    unproven = [name for name in changed if results[name].get("transaction")]
+    wished = [name for name in changed if name not in unproven]
+    clauses = [
+        f"{words}: {', '.join(names)}."
+        for words, names in (
+            ("Changed, and proven by new logins", proven),
+            ("Changed, not proven by a login", unproven),
+            ("Would be changed", wished),
+        )
+        if names
+    ]
+    return " ".join(clauses) or "Nothing had to be changed."
+
+
+def summary(firewall: Result, ssh: Result | None = None, inbound: str = "deny", passwords: bool = False) -> list[str]:
     """Return the sentences for one host; which of the two changed comes first."""
     results = {"firewall": firewall or {}, "ssh": ssh or {}}
-    changed = [name for name, result in results.items() if result.get("changed")]
-    first = f"Changed, and proven by new logins: {', '.join(changed)}." if changed else "Nothing had to be changed."
-    return [first, *firewall_sentences(results["firewall"]), *ssh_sentences(results["ssh"])]
+    return [
+        change_sentence(results),
+        *firewall_sentences(results["firewall"], inbound),
+        *ssh_sentences(results["ssh"], passwords),
+    ]
 
 
 class FilterModule:

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from ansible_collections.bulwark.hardening.plugins.filter.summary import summary
 
-NARROW = {"management": {"sources": ["192.0.2.0/24"], "ports": [22], "controller": "192.0.2.9"}, "changed": True}
+NARROW = {
+    "management": {"sources": ["192.0.2.0/24"], "ports": [22], "controller": "192.0.2.9"},
+    "changed": True,
+    "logins": [{}],
+}
 
 
 def test_an_open_administration_is_said_with_the_way_to_narrow_it() -> None:
@@ -17,7 +21,11 @@ def test_an_open_administration_is_said_with_the_way_to_narrow_it() -> None:
 
 
 def test_what_changed_and_who_may_come_in() -> None:
-    ssh = {"administrators": [{"user": "admin", "able": True}, {"user": "eve", "able": False}], "changed": True}
+    ssh = {
+        "administrators": [{"user": "admin", "able": True}, {"user": "eve", "able": False}],
+        "changed": True,
+        "logins": [{}],
+    }
     lines = summary(NARROW, ssh)
     assert lines[0] == "Changed, and proven by new logins: firewall, ssh."
     assert "Administration on tcp 22 is open to 192.0.2.0/24." in lines
@@ -31,3 +39,20 @@ def test_rules_of_the_host_that_admit_more_are_counted() -> None:
 
 def test_a_role_that_did_not_run_is_not_mentioned() -> None:
     assert summary({}, {}) == ["Nothing had to be changed."]
+
+
+def test_check_mode_claims_no_change_and_no_proof() -> None:
+    assert summary({"changed": True}, {"changed": True})[0] == "Would be changed: firewall, ssh."
+
+
+def test_a_change_without_a_login_is_not_called_proven() -> None:
+    assert summary({"changed": True, "transaction": {"id": "T1"}})[0] == "Changed, not proven by a login: firewall."
+
+
+def test_a_policy_that_allows_is_not_called_closed() -> None:
+    lines = summary(NARROW, {"administrators": []}, inbound="allow", passwords=True)
+    assert (
+        "Firewall: everything inbound is open, since the policy allows it by default, but for the rules of the policy."
+        in lines
+    )
+    assert lines[-1].startswith("SSH: keys, certificates and passwords;")
