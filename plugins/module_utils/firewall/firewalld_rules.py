@@ -149,7 +149,7 @@ def policy_files(entries: t.Sequence[Entry], default_inbound: str, default_outbo
 def parse_xml(text: str, what: str) -> ElementTree.Element:
     """Return the root element, comments kept. Raises ValueError with a sentence."""
     # Only root writes these files, and expat fetches no external entity.
-    parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))  # noqa: S314
+    parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))  # noqa: S314 - files of the host, which root wrote
     try:
         parser.feed(text)
         return parser.close()

@@ -303,7 +303,7 @@ class Ufw:
 
     # -- rehearse --------------------------------------------------------------------------------------------------
 
-    def rehearsal(self, candidate: Candidate) -> RehearsalPlan:  # noqa: ARG002
+    def rehearsal(self, candidate: Candidate) -> RehearsalPlan:  # noqa: ARG002 - the files are staged already
         """Return how the rendered candidate is tried: ufw's own start, on the staged files."""
         for family in self.families():
             run([RESTORE[family], "--test", "--noflush", self.staged(os.path.join(DIRECTORY, RULES_FILES[family]))])
@@ -350,7 +350,7 @@ class Ufw:
     def prepare(self) -> None:
         """Nothing to do: a ufw that is not enabled loads nothing at boot."""
 
-    def apply(self, candidate: Candidate) -> None:  # noqa: ARG002
+    def apply(self, candidate: Candidate) -> None:  # noqa: ARG002 - the files are staged already
         """Put the rendered files into place and load them."""
         if self.policy is None:
             raise FirewallError("no candidate was made before apply")

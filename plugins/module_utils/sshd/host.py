@@ -371,7 +371,7 @@ def circumstances(address: str, connecting: bool) -> administrators.Circumstance
 def listening() -> dict[int, tuple[str, ...]]:
     """Return, for each TCP port that is listened on, addresses of this host by which it can be reached."""
     found: dict[int, list[str]] = {}
-    for table, any_address, loopback in (("tcp", "0.0.0.0", "127.0.0.1"), ("tcp6", "::", "::1")):  # noqa: S104
+    for table, any_address, loopback in (("tcp", "0.0.0.0", "127.0.0.1"), ("tcp6", "::", "::1")):  # noqa: S104 - compared with, not listened on
         for line in (_kernel_text(f"/proc/net/{table}")).splitlines()[1:]:
             fields = line.split()
             if len(fields) < 4 or fields[3] != "0A":

@@ -253,7 +253,7 @@ def _listen(ports: Iterable[int]) -> list[socket.socket]:
     """Listen on ports, IPv4 and IPv6. Nobody needs to accept: the kernel completes the connection."""
     listeners = []
     for port in sorted(set(ports)):
-        for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104
+        for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - inside a private network
             try:
                 listener = socket.socket(family, socket.SOCK_STREAM)
             except OSError:
