@@ -15,6 +15,7 @@ from pathlib import Path
 from .clock import Clock
 
 POLL_SECONDS = 0.02
+KILLED_SECONDS = 5.0
 MODULE = "module"
 RESTORE = "restore"
 
@@ -87,8 +88,20 @@ def started(process: int) -> str:
         return ""
 
 
-def end(holder: Holder) -> None:
-    """Kill a process and all that it started; never the caller's own line."""
+def alive(process: int, start: str) -> bool:
+    """Return whether that process can still act; one that is dead and only not yet collected cannot."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return fields[19] == start and fields[0] not in ("Z", "X")
+    except (OSError, IndexError):
+        return False
+
+
+def end(holder: Holder, clock: Clock) -> None:
+    """Kill a process and all that it started, and wait until none of them can write any more.
+
+    Never the caller's own line. A process that sleeps in the kernel dies late, so the wait ends after five seconds.
+    """
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -100,6 +113,10 @@ def end(holder: Holder) -> None:
         doomed.extend(children.get(process, []))
     if os.getpid() in doomed or started(holder.process) != holder.started:
         return
+    starts = {process: started(process) for process in doomed}
     for process in doomed:
         with contextlib.suppress(OSError):
             os.kill(process, signal.SIGKILL)
+    until = clock.boottime() + KILLED_SECONDS
+    while any(alive(process, start) for process, start in starts.items()) and clock.boottime() < until:
+        clock.sleep(POLL_SECONDS)

@@ -109,7 +109,7 @@ def _wait_for_module(lock: Lock, clock: Clock) -> None:
         lock.acquire(clock, RESTORE_GRACE_SECONDS)
         return
     if holder is not None:
-        end(holder)
+        end(holder, clock)
     # Not taken even now: the holder cannot be ended. Restoring beside it is better than not at all.
     lock.acquire(clock, MODULE_GRACE_SECONDS)
 
