@@ -126,10 +126,14 @@ def _loop(host: Host, tree: Path) -> int:
         (host.directory / "ready").touch()
         code = _wait(host, process)
         print(f"supervisor: {command[0]} ended with {code}", flush=True)
-        if code not in (REBOOT_EXIT_CODE, KVM_FAILED) and wish != "reset":
+        if not (wish == "reset" or code in (REBOOT_EXIT_CODE, KVM_FAILED) or _restarts(host, code)):
             break
     network.delete_link(host.interface)
     return 0
+
+
+def _restarts(host: Host, code: int) -> bool:
+    return host.kind == "vm" and code == 0 and virtual_machine.restarted(host)
 
 
 def _wait(host: Host, process: subprocess.Popen[bytes]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from .common import HostsError, run
@@ -15,6 +16,8 @@ from .model import Host
 
 DISK_BYTES = 6 * 1024**3
 MEMORY_MIB = 2048
+PARAMETERS = "root=/dev/vda rw console=ttyS0 apparmor=1 security=apparmor audit=1"
+CONSOLE_TAIL = 4096
 
 
 def make_disk(host: Host, tree: Path) -> None:
@@ -29,6 +32,54 @@ def make_disk(host: Host, tree: Path) -> None:
     with disk.open("wb") as stream:
         os.truncate(stream.fileno(), DISK_BYTES)
     run(["mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(disk)], timeout=300)
+
+
+@dataclass(frozen=True)
+class BootEntry:
+    """What the boot loader would start: paths inside the guest, and the kernel's parameters."""
+
+    kernel: str
+    initrd: str
+    parameters: str
+
+
+def boot_entry(grub_configuration: str) -> BootEntry | None:
+    """Return the default entry of a grub.cfg, which is its first; None where there is none."""
+    kernel = re.search(r"^\s*linux\s+(\S+)[ \t]*(.*)$", grub_configuration, re.MULTILINE)
+    initrd = re.search(r"^\s*initrd\s+(\S+)", grub_configuration, re.MULTILINE)
+    if kernel is None or initrd is None:
+        return None
+    # The disk is found by its place here, whatever the guest calls it.
+    parameters = [word for word in kernel[2].split() if not word.startswith("root=")]
+    return BootEntry(kernel[1], initrd[1], " ".join(parameters))
+
+
+def load(host: Host) -> str:
+    """Do what the guest's boot loader would: take kernel, initrd and parameters from its disk. Returns the parameters.
+
+    Without a boot loader's configuration in the guest, the image's own kernel starts with the usual parameters.
+    """
+    disk = host.directory / "disk.img"
+    entry = boot_entry(debugfs(disk, "cat /boot/grub/grub.cfg"))
+    if entry is None:
+        return PARAMETERS
+    for path, name in ((entry.kernel, "vmlinuz"), (entry.initrd, "initrd")):
+        fresh = host.directory / f"{name}.new"
+        debugfs(disk, f"dump {path} {fresh}")
+        if fresh.exists() and fresh.stat().st_size:
+            fresh.replace(host.directory / name)
+    return f"root=/dev/vda rw console=ttyS0 {entry.parameters}"
+
+
+def debugfs(disk: Path, request: str) -> str:
+    """Read from an ext4 file system without mounting it; what is not there is empty."""
+    return run(["debugfs", "-R", request, str(disk)], timeout=60).stdout
+
+
+def restarted(host: Host) -> bool:
+    """Whether the guest ended in order to start again; the kernel's last words tell it from a power-off."""
+    text = host.console.read_bytes()[-CONSOLE_TAIL:] if host.console.exists() else b""
+    return text.rfind(b"reboot: Restarting system") > text.rfind(b"reboot: Power down")
 
 
 def has_kvm(cpuinfo: str) -> bool:
@@ -49,7 +100,7 @@ def kvm_failed(host: Host) -> bool:
 
 
 def command(host: Host) -> list[str]:
-    """The arguments of QEMU; the kernel is started directly, so no boot loader is needed."""
+    """The arguments of QEMU. The kernel is started directly; ``load`` stands in for the boot loader."""
     number = host.numbers[0]
     mac = f"52:54:00:00:{host.checkout.number:02x}:{number:02x}"
     directory = host.directory
@@ -58,7 +109,8 @@ def command(host: Host) -> list[str]:
         *("-machine", "pc", *accelerators(host), "-cpu", "max"),
         *("-smp", "2", "-m", str(MEMORY_MIB)),
         *("-kernel", f"{directory}/vmlinuz", "-initrd", f"{directory}/initrd"),
-        *("-append", "root=/dev/vda rw console=ttyS0 apparmor=1 security=apparmor audit=1"),
+        *("-append", load(host)),
+        "-no-reboot",
         *("-drive", f"file={directory}/disk.img,format=raw,if=virtio,cache=unsafe"),
         *("-netdev", f"tap,id=net0,ifname={host.interface},script=no,downscript=no"),
         *("-device", f"virtio-net-pci,netdev=net0,mac={mac}"),
