@@ -14,8 +14,8 @@ author:
 version_added: 0.1.0
 short_description: Say in a few sentences what a run left a host with
 description:
-  - Turns the results of M(bulwark.hardening.firewall) and M(bulwark.hardening.sshd) into lines
-    for a person.
+  - Turns the results of M(bulwark.hardening.firewall), M(bulwark.hardening.sshd) and M(bulwark.hardening.controls)
+    into lines for a person.
 options:
   _input:
     description: Result of the firewall module; an empty dictionary when it did not run.
@@ -33,12 +33,16 @@ options:
     description: Whether the policy accepts passwords.
     type: bool
     default: false
+  controls:
+    description: Result of the controls module; an empty dictionary when it did not run.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
 - name: Say what the run left this host with
   ansible.builtin.debug:
-    msg: "{{ firewall_result | bulwark.hardening.summary(ssh_result) }}"
+    msg: "{{ firewall_result | bulwark.hardening.summary(ssh_result, controls=controls_result) }}"
 """
 
 RETURN = r"""
@@ -49,6 +53,17 @@ _value:
 """
 
 Result = dict[str, t.Any]
+
+VERDICTS = {
+    "pass": "pass",
+    "fail": "fail",
+    "waived": "waived",
+    "pending": "pending",
+    "unknown": "unknown",
+    "not_applicable": "not applicable",
+}
+# What a person has to know of, in the order of its weight.
+TOLD = ("fail", "unknown", "pending", "waived")
 
 
 def firewall_sentences(result: Result, inbound: str) -> list[str]:
@@ -100,13 +115,50 @@ def change_sentence(results: t.Mapping[str, Result]) -> str:
     return " ".join(clauses) or "Nothing had to be changed."
 
 
-def summary(firewall: Result, ssh: Result | None = None, inbound: str = "deny", passwords: bool = False) -> list[str]:
-    """Return the sentences for one host; which of the two changed comes first."""
+def control_sentences(result: Result) -> list[str]:
+    """Return how many controls got each verdict, then one sentence for each that a person has to know of."""
+    controls = result.get("controls")
+    if controls is None:
+        return []
+    counted = [(words, sum(entry["verdict"] == verdict for entry in controls)) for verdict, words in VERDICTS.items()]
+    sentences = [f"Controls: {', '.join(f'{number} {words}' for words, number in counted if number) or 'none'}."]
+    for verdict in TOLD:
+        sentences += [control_sentence(entry) for entry in controls if entry["verdict"] == verdict]
+    return sentences
+
+
+def control_sentence(control: Result) -> str:
+    """Return what is to be known of one control."""
+    name, verdict = f"{control['id']} ({control['title']})", control["verdict"]
+    seen = f"expected {control['expected']}, observed {control['observed']}"
+    reason = f"; {control['reason']}" if control.get("reason") else ""
+    if verdict == "fail":
+        return f"{name} {'is left to you' if control.get('reported') else 'fails'}: {seen}{reason}."
+    if verdict == "waived":
+        waiver = control["waiver"]
+        found = VERDICTS[control["verdict_without_waiver"]]
+        observed = f", {control['observed']}" if control["observed"] else reason.replace("; ", ", ")
+        words = f"waived until {waiver['expires']} by {waiver['owner']}: {waiver['reason']}"
+        return f"{name} is {words} (without the waiver: {found}{observed})."
+    if verdict == "pending":
+        return f"{name} is pending: {control['reason']}."
+    return f"{name} is unknown: {control['reason']}."
+
+
+def summary(
+    firewall: Result,
+    ssh: Result | None = None,
+    inbound: str = "deny",
+    passwords: bool = False,
+    controls: Result | None = None,
+) -> list[str]:
+    """Return the sentences for one host: what changed, who can come in, what is true of the controls."""
     results = {"firewall": firewall or {}, "ssh": ssh or {}}
     return [
         change_sentence(results),
         *firewall_sentences(results["firewall"], inbound),
         *ssh_sentences(results["ssh"], passwords),
+        *control_sentences(controls or {}),
     ]
 
 

@@ -56,3 +56,41 @@ def test_a_policy_that_allows_is_not_called_closed() -> None:
         in lines
     )
     assert lines[-1].startswith("SSH: keys, certificates and passwords;")
+
+
+def control(identifier: str, verdict: str, **more: object) -> dict[str, object]:
+    seen = {"expected": "x 0", "observed": "x 1", "reason": "", "reported": False}
+    return {"id": identifier, "title": "Nothing is sent", "verdict": verdict, **seen, **more}
+
+
+def test_controls_are_counted_and_what_needs_a_person_is_told() -> None:
+    waiver = {"owner": "ops", "reason": "router", "expires": "2030-12-31"}
+    controls = [
+        control("OS-01", "pass"),
+        control("OS-02", "pass"),
+        control("OS-13", "waived", waiver=waiver, verdict_without_waiver="fail"),
+        control("OS-14", "fail"),
+        control("OS-26", "pending", reason="it takes effect at the next boot"),
+        control("OS-36", "fail", reported=True),
+        control("OS-65", "unknown", reason="there is no program auditctl on this host"),
+        control("OS-70", "not_applicable", reason="a container"),
+    ]
+    assert summary({}, {}, controls={"controls": controls})[1:] == [
+        "Controls: 2 pass, 2 fail, 1 waived, 1 pending, 1 unknown, 1 not applicable.",
+        "OS-14 (Nothing is sent) fails: expected x 0, observed x 1.",
+        "OS-36 (Nothing is sent) is left to you: expected x 0, observed x 1.",
+        "OS-65 (Nothing is sent) is unknown: there is no program auditctl on this host.",
+        "OS-26 (Nothing is sent) is pending: it takes effect at the next boot.",
+        "OS-13 (Nothing is sent) is waived until 2030-12-31 by ops: router (without the waiver: fail, x 1).",
+    ]
+
+
+def test_a_waiver_of_what_cannot_be_seen_says_why() -> None:
+    waiver = {"owner": "ops", "reason": "router", "expires": "2030-12-31"}
+    entry = control("OS-01", "waived", waiver=waiver, verdict_without_waiver="unknown", observed="", reason="no kernel")
+    lines = summary({}, {}, controls={"controls": [entry]})
+    assert lines[-1].endswith("by ops: router (without the waiver: unknown, no kernel).")
+
+
+def test_without_controls_nothing_is_said_about_them() -> None:
+    assert summary({}, {}, controls={}) == ["Nothing had to be changed."]

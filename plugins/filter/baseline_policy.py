@@ -1,0 +1,111 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Turn the catalogue of controls and a host's variables into one policy."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ..plugin_utils import baseline_policy as policy
+from ..plugin_utils import catalogue
+
+DOCUMENTATION = r"""
+name: baseline_policy
+author:
+  - bulwark.hardening contributors (@bulwark-hardening)
+version_added: 0.1.0
+short_description: Turn the catalogue of controls and a host's variables into one policy
+description:
+  - Reads the rows of all roles from C(vars/controls/), on the controller, and returns what the modules of the role
+    C(baseline) take, and what M(bulwark.hardening.controls) observes.
+  - What is wrong with the variables is in RV(_value.problems); the rest of the result is then empty.
+options:
+  _input:
+    description: The variables of the role C(baseline) by name. Those that are missing have their defaults.
+    type: dict
+    required: true
+  facts:
+    description:
+      - Facts of the host, of the subsets C(distribution) and C(virtual).
+      - Without them nothing is known of the host, and the variables are tried on every release that has data.
+    type: dict
+    default: {}
+  units:
+    description: Units that are active, as C(systemctl list-units --plain) shows them, one a line.
+    type: list
+    elements: str
+    default: []
+  routes:
+    description: IPv6 default routes by router advertisements, as C(ip -6 route) shows them.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Make the policy of this host
+  ansible.builtin.set_fact:
+    baseline_policy: "{{ {'baseline_containers': true} | bulwark.hardening.baseline_policy(ansible_facts) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: >-
+    A key for each section of `enforce` in the catalogue, such as C(sysctls), C(files), C(units); C(controls), what has
+    to be observed; and C(problems), one sentence for each value that is not accepted.
+  type: dict
+"""
+
+Result = dict[str, t.Any]
+
+
+def typed(values: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], list[str]]:
+    """Return the variables with the types and defaults of the role's argument specification, and what is wrong."""
+    specification = catalogue.specification()
+    unknown = [
+        f"{name}: the role baseline has no such variable; accepted are {', '.join(sorted(specification))}"
+        for name in values
+        if name not in specification
+    ]
+    known = {name: value for name, value in values.items() if name in specification}
+    result = ArgumentSpecValidator(specification).validate(known)
+    return result.validated_parameters, unknown + list(result.error_messages)
+
+
+def baseline_policy(
+    values: t.Mapping[str, t.Any],
+    facts: t.Optional[t.Mapping[str, t.Any]] = None,
+    units: t.Sequence[str] = (),
+    routes: t.Sequence[str] = (),
+) -> Result:
+    """Return the policy of one host, with `problems`."""
+    try:
+        rows = catalogue.load()
+        variables, found = typed(values)
+        waivers = [] if found else variables.get("baseline_waivers") or []
+        found = found or policy.problems(variables, rows, waivers)
+        if not facts:
+            # All that can go wrong with these variables shows now, before any host is touched.
+            for release in () if found else policy.RELEASES:
+                policy.build(rows, variables, policy.Platform(*release), waivers)
+            return {"problems": found}
+        platform = policy.platform_of(facts)
+        found = found or policy.host_problems(platform, variables, routes)
+        if found:
+            return {"problems": found}
+        running = {line.split()[0] for line in units if line.strip()}
+        return {**policy.build(rows, variables, platform, waivers, running), "problems": []}
+    except (catalogue.CatalogueError, policy.PolicyError) as error:
+        raise AnsibleFilterError(f"the catalogue of controls is wrong: {error}") from None
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, t.Callable[..., Result]]:
+        """Return the filters by name."""
+        return {"baseline_policy": baseline_policy}

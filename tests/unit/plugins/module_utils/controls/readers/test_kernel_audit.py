@@ -1,0 +1,107 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel's audit system."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.bulwark.hardening.plugins.module_utils.controls.host import Answer
+from ansible_collections.bulwark.hardening.plugins.module_utils.controls.model import Unreadable
+from ansible_collections.bulwark.hardening.plugins.module_utils.controls.readers.kernel_audit import parse
+
+
+@pytest.mark.parametrize(
+    ("written", "loaded"),
+    [
+        ("-w /etc/sudoers -p wa -k scope", "-w /etc/sudoers -p wa -k scope"),
+        ("-w /etc/sudoers.d/ -p aw -k scope", "-w /etc/sudoers.d -p wa -k scope"),
+        ("-w /etc/group", "-w /etc/group -p rwxa"),
+        ("-w /etc/sudoers -p wa -k scope", "-a always,exit -S all -F path=/etc/sudoers -F perm=wa -F key=scope"),
+        ("-w /etc/sudoers.d -p wa -k scope", "-a always,exit -F dir=/etc/sudoers.d -F perm=wa -F key=scope"),
+        (
+            "-a always,exit -F arch=b64 -S adjtimex,settimeofday -k time-change",
+            "-a always,exit -F arch=b64 -S settimeofday,adjtimex -F key=time-change",
+        ),
+        (
+            "-a exit,always -F arch=b64 -S chmod -S fchmod -F auid>=1000 -F auid!=unset -k perm_mod",
+            "-a always,exit -F arch=b64 -S chmod,fchmod -F auid>=1000 -F auid!=-1 -F key=perm_mod",
+        ),
+        (
+            "-a always,exit -F arch=b64 -S openat -F exit=-EACCES -F auid!=4294967295 -k access",
+            "-a always,exit -F arch=b64 -S openat -F exit=-EACCES -F auid!=-1 -F key=access",
+        ),
+        (
+            "-a always,exit -F arch=b64 -C euid!=uid -F auid!=unset -S execve -k user_emulation",
+            "-a always,exit -F arch=b64 -S execve -C uid!=euid -F auid!=-1 -F key=user_emulation",
+        ),
+    ],
+)
+def test_rules_are_the_same_however_they_are_spelled(make_host, written, loaded):
+    assert parse(written) == parse(loaded)
+    seen = make_host({}, {"auditctl -l": f"{loaded}\n", "auditctl -s": ""}).observe(
+        "audit_rules", rules=[written], exact=True
+    )
+    assert seen.verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("-w /etc/sudoers -p wa -k a", "-w /etc/sudoers -p w -k a"),
+        ("-w /etc/sudoers -p wa -k a", "-w /etc/sudoers -p wa -k b"),
+        ("-a always,exit -F arch=b64 -S chmod -k a", "-a always,exit -F arch=b32 -S chmod -k a"),
+        ("-a always,exit -F arch=b64 -S chmod -k a", "-a always,exit -F arch=b64 -S chown -k a"),
+        ("-a always,exit -F auid>=1000 -S chmod", "-a always,exit -F auid>=500 -S chmod"),
+        ("-a never,exit -S chmod", "-a always,exit -S chmod"),
+    ],
+)
+def test_rules_that_differ_are_not_taken_for_one(one, other):
+    assert parse(one) != parse(other)
+
+
+RULES = ["-w /etc/passwd -p wa -k identity", "-w /etc/group -p wa -k identity", "# a comment", "-D", "-b 8192", "-e 2"]
+
+
+@pytest.mark.parametrize(
+    ("loaded", "exact", "verdict", "observed"),
+    [
+        (RULES[:2], True, "pass", "2 rules loaded"),
+        # auditd runs, but the load stopped after the first rule.
+        (RULES[:1], False, "fail", "-w /etc/group -p wa -k identity not loaded"),
+        (["No rules"], False, "fail", "not loaded"),
+        ([*RULES[:2], "-w /tmp -p x"], False, "pass", ""),
+        ([*RULES[:2], "-w /tmp -p x"], True, "fail", "-w /tmp -p x loaded"),
+    ],
+)
+def test_what_the_kernel_has(make_host, loaded, exact, verdict, observed):
+    host = make_host({}, {"auditctl -l": "\n".join(loaded), "auditctl -s": ""})
+    seen = host.observe("audit_rules", rules=RULES, exact=exact)
+    assert seen.verdict == verdict
+    assert observed in seen.observed
+
+
+STATUS = "enabled 1\nfailure 1\npid 412\nrate_limit 0\nbacklog_limit 8192\nlost 0\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "values", "verdict", "observed"),
+    [
+        (STATUS, {"enabled": {"one_of": [1, 2]}, "lost": 0, "backlog_limit": {"at_least": 8192}}, "pass", ""),
+        (STATUS.replace("lost 0", "lost 7"), {"lost": 0}, "fail", "lost 7"),
+        (STATUS, {"enabled": 2}, "fail", "enabled 1"),
+        (STATUS.replace("412", "0"), {"enabled": 1}, "fail", "auditd not connected"),
+        (STATUS, {"nosuch": 1}, "fail", "nosuch not set"),
+    ],
+)
+def test_the_state_of_audit(make_host, status, values, verdict, observed):
+    seen = make_host({}, {"auditctl -s": status, "auditctl -l": ""}).observe("audit_status", values=values)
+    assert seen.verdict == verdict
+    assert observed in seen.observed
+
+
+def test_a_kernel_that_refuses_is_unknown(make_host):
+    refused = Answer(4, "", "Error - You must be root to run this program.\n")
+    with pytest.raises(Unreadable, match="You must be root"):
+        make_host({}, {"auditctl": refused}).observe("audit_rules", rules=RULES)
