@@ -54,7 +54,10 @@ def resolved(arguments: Result, variables: Result) -> Result:
     for key in ("ignored_addresses", "management_sources"):
         result[key] = addresses(arguments.get(key), f"fail2ban_{key}")
     result["jails"] = [
-        {**jail, "ignored_addresses": addresses(jail["ignored_addresses"], f"fail2ban_jails[{index}].ignored_addresses")}
+        {
+            **jail,
+            "ignored_addresses": addresses(jail["ignored_addresses"], f"fail2ban_jails[{index}].ignored_addresses"),
+        }
         if jail.get("ignored_addresses")
         else jail
         for index, jail in enumerate(arguments.get("jails") or [])

@@ -78,7 +78,7 @@ def typed(values: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], list[str]]:
 
 def baseline_policy(
     values: t.Mapping[str, t.Any],
-    facts: t.Optional[t.Mapping[str, t.Any]] = None,
+    facts: t.Mapping[str, t.Any] | None = None,
     units: t.Sequence[str] = (),
     routes: t.Sequence[str] = (),
 ) -> Result:

@@ -62,6 +62,7 @@ VERDICTS = {
     "unknown": "unknown",
     "not_applicable": "not applicable",
 }
+SHOWN_CHARACTERS = 200
 # What a person has to know of, in the order of its weight.
 TOLD = ("fail", "unknown", "pending", "waived")
 
@@ -127,17 +128,22 @@ def control_sentences(result: Result) -> list[str]:
     return sentences
 
 
+def short(text: str) -> str:
+    """Return as much of a text as a sentence holds; the result of the module has all of it."""
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
 def control_sentence(control: Result) -> str:
     """Return what is to be known of one control."""
     name, verdict = f"{control['id']} ({control['title']})", control["verdict"]
-    seen = f"expected {control['expected']}, observed {control['observed']}"
+    seen = f"expected {short(control['expected'])}, observed {short(control['observed'])}"
     reason = f"; {control['reason']}" if control.get("reason") else ""
     if verdict == "fail":
         return f"{name} {'is left to you' if control.get('reported') else 'fails'}: {seen}{reason}."
     if verdict == "waived":
         waiver = control["waiver"]
         found = VERDICTS[control["verdict_without_waiver"]]
-        observed = f", {control['observed']}" if control["observed"] else reason.replace("; ", ", ")
+        observed = f", {short(control['observed'])}" if control["observed"] else reason.replace("; ", ", ")
         words = f"waived until {waiver['expires']} by {waiver['owner']}: {waiver['reason']}"
         return f"{name} is {words} (without the waiver: {found}{observed})."
     if verdict == "pending":

@@ -117,13 +117,13 @@ options:
         required: true
       prefix:
         description:
-          - A regular expression for the whole line, with C(<F-CONTENT>.+</F-CONTENT>) for what the patterns are tried on.
-            C(<F-MLFID>) marks what the lines of one connection have in common.
+          - A regular expression for the whole line, with C(<F-CONTENT>.+</F-CONTENT>) for what the patterns are tried
+            on. C(<F-MLFID>) marks what the lines of one connection have in common.
         type: str
       fail_patterns:
         description:
-          - Regular expressions from C(^) to C($), with C(<ADDR>) for the address. Whatever a client may choose, such as a
-            user name, stands before it as C(.*), so that the last address of the line is the one that counts.
+          - Regular expressions from C(^) to C($), with C(<ADDR>) for the address. Whatever a client may choose, such as
+            a user name, stands before it as C(.*), so that the last address of the line is the one that counts.
         type: list
         elements: str
       ignore_patterns:
@@ -135,8 +135,8 @@ options:
         type: str
       samples:
         description:
-          - Lines of one log in order, each with the address that it counts against. At least one with an address, and one
-            without.
+          - Lines of one log in order, each with the address that it counts against. At least one with an address, and
+            one without.
         type: list
         elements: dict
         suboptions:
@@ -197,6 +197,12 @@ options:
     description: Seconds for which earlier bans are remembered, at least O(maximum_ban_seconds).
     type: int
     default: 2592000
+  sandbox:
+    description:
+      - Lets the service write nothing but its own state and what is below C(/var/log) and C(/run), and see no home
+        directory. An action that an administrator added and that sends mail or writes elsewhere does not work in it.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -306,6 +312,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "ban_growth_factor": {"type": "int", "default": 2},
     "maximum_ban_seconds": {"type": "int", "default": 604800},
     "history_seconds": {"type": "int", "default": 2592000},
+    "sandbox": {"type": "bool", "default": True},
 }
 
 

@@ -100,7 +100,7 @@ class InForce:
     check: Sequence[Mapping[str, t.Any]]
     needs: Sequence[str]
     reported: bool
-    waiver: t.Optional[Mapping[str, t.Any]] = None
+    waiver: Mapping[str, t.Any] | None = None
     not_applicable: str = ""
     relaxed_by: str = ""
 
@@ -173,9 +173,7 @@ def chosen(row: Row, variables: Variables, platform: Platform) -> bool:
     return default != "opt_in" or row.id in variables["baseline_opt_in"]
 
 
-def settle(
-    row: Row, variables: Variables, platform: Platform, waiver: t.Optional[Mapping[str, t.Any]] = None
-) -> InForce:
+def settle(row: Row, variables: Variables, platform: Platform, waiver: Mapping[str, t.Any] | None = None) -> InForce:
     """Return a row as it holds on this platform with these switches; the first switch that applies decides."""
     overlay = _overlaid(row, platform)
     parts = {
@@ -210,7 +208,7 @@ def settle(
 
 
 def applies(condition: str, variables: Variables) -> bool:
-    """Return whether a switch is on; !NAME holds when it is not, NAME=VALUE for a choice, or a list that has the value."""
+    """Return whether a switch is set; !NAME when it is not, NAME=VALUE for a choice or a list that has the value."""
     if condition.startswith("!"):
         return not applies(condition[1:], variables)
     name, equals, wished = condition.partition("=")
@@ -295,14 +293,14 @@ def _modules_files(modules: Sequence[str]) -> list[dict[str, t.Any]]:
 
 
 def _merge(name: str, entries: Iterable[InForce], variables: Variables) -> t.Any:
-    shape = SECTIONS[name]
-    merged: t.Any = shape() if shape in (dict, bool) else []
+    merged: t.Any = {dict: {}, bool: False}.get(SECTIONS[name], [])
+    merge: Callable[[t.Any, t.Any], t.Any] = _MERGE.get(name, _append)
     for entry in entries:
         if name not in entry.enforce:
             continue
         value = substitute(entry.enforce[name], variables)
         try:
-            merged = _MERGE.get(name, _append)(merged, value)
+            merged = merge(merged, value)
         except _Contradiction as contradiction:
             raise PolicyError(f"{entry.row.id}: another row wants something else of {contradiction}") from None
     return merged
@@ -426,7 +424,7 @@ def problems(variables: Variables, rows: Sequence[Row], waivers: Sequence[Mappin
         )
     if bool(variables["baseline_grub_superuser"]) != bool(variables["baseline_grub_password_hash"]):
         found.append(
-            "baseline_grub_superuser: needs baseline_grub_password_hash beside it, and the other way round; set both or none"
+            "baseline_grub_superuser: needs baseline_grub_password_hash beside it, and it the name; set both or none"
         )
     return found
 
@@ -476,7 +474,8 @@ def _window_problems(variables: Variables) -> Iterator[str]:
     if not window.get("days"):
         yield "baseline_reboot_window.days: is empty; name at least one day, such as Sun"
     if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", str(window.get("start") or "")):
-        yield f'baseline_reboot_window.start: {window.get("start")!r} is not accepted; accepted is a time such as "03:30"'
+        start = window.get("start")
+        yield f'baseline_reboot_window.start: {start!r} is not accepted; accepted is a time such as "03:30"'
     minutes = window.get("minutes")
     if minutes is None or not 1 <= minutes <= 1440:
         yield f"baseline_reboot_window.minutes: {minutes} is out of range; accepted are 1 to 1440"

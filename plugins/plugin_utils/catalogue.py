@@ -16,13 +16,40 @@ import yaml
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 KINDS = frozenset(
-    "sysctl module mount command_line package unit file permission account pam sudo audit update observation".split()
+    {
+        "sysctl",
+        "module",
+        "mount",
+        "command_line",
+        "package",
+        "unit",
+        "file",
+        "permission",
+        "account",
+        "pam",
+        "sudo",
+        "audit",
+        "update",
+        "observation",
+    }
 )
 DEFAULTS = frozenset({"enforced", "opt_in", "reported"})
 NEEDS = frozenset({"own_kernel", "reboot"})
 FRAMEWORKS = frozenset({"cis_debian_12", "cis_debian_13", "anssi", "kspp", "nist"})
 # Families, then distributions and releases, from general to special: see platform_keys().
-PLATFORMS = frozenset("debian debian-12 debian-13 ubuntu ubuntu-22.04 ubuntu-24.04 redhat redhat-9 redhat-10".split())
+PLATFORMS = frozenset(
+    {
+        "debian",
+        "debian-12",
+        "debian-13",
+        "ubuntu",
+        "ubuntu-22.04",
+        "ubuntu-24.04",
+        "redhat",
+        "redhat-9",
+        "redhat-10",
+    }
+)
 OVERLAY_PARTS = frozenset({"enforce", "check", "needs", "hazard", "default", "relaxed_by", "not_applicable"})
 RELAXED_PARTS = frozenset({"enforce", "check"})
 UNMANAGED = "unmanaged"
@@ -161,7 +188,8 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[t.Any, t.Any]:
         if name in own:
             raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice", key_node.start_mark)
         own.add(name)
-    return loader.construct_mapping(node, deep=True)
+    mapping: dict[t.Any, t.Any] = loader.construct_mapping(node, deep=True)
+    return mapping
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)

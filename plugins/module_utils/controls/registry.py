@@ -13,6 +13,7 @@ from .reader import Reader
 from .readers import (
     aide,
     clock,
+    fail2ban,
     files,
     kernel,
     kernel_audit,
@@ -34,6 +35,7 @@ READERS: Mapping[str, Reader] = {
     for module in (
         aide,
         clock,
+        fail2ban,
         files,
         kernel,
         kernel_audit,

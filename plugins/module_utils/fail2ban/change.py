@@ -10,13 +10,13 @@ import typing as t
 
 from ..transaction.session import ssh_session
 from . import host, observe, render
-from .model import Fail2banError, Jail, Policy, build
+from .model import JOURNAL, Fail2banError, Jail, Policy, build
 from .validate import validate_policy
 
 LIVE_SECONDS = 30.0
 POLL_SECONDS = 0.3
 NO_SERVER: dict[str, t.Any] = {"answers": False, "jails": {}}
-Contents = t.Dict[str, t.Optional[bytes]]
+Contents = t.Dict[str, t.Optional[bytes]]  # noqa: UP006 - evaluated on Python 3.9 too
 
 
 class Change:
@@ -67,7 +67,7 @@ class Change:
         """Return the plan for a host that will get the package; only check mode comes here for good reason."""
         if not self.check_mode:
             raise Fail2banError("fail2ban is not installed; install the package, which the role fail2ban does")
-        logs = {jail.name: render.Log(render.JOURNAL) for jail in self.policy.enabled}
+        logs = {jail.name: render.Log(JOURNAL) for jail in self.policy.enabled}
         after = {path: text.encode() for path, text in render.files(self.policy, logs).items()}
         return {
             "changed": True,
@@ -81,7 +81,7 @@ class Change:
     def contents(self, logs: t.Mapping[str, render.Log]) -> tuple[Contents, Contents]:
         """Return every file that the policy is about as it is, and as it should be; None where there is no file."""
         after: Contents = {path: text.encode() for path, text in render.files(self.policy, logs).items()}
-        for path in host.own_filters():
+        for path in host.own_files():
             after.setdefault(path, None)
         if host.read(render.OWN_JAILS) is None:
             after[render.OWN_JAILS] = render.OWN_JAILS_TEXT.encode()
@@ -145,12 +145,18 @@ class Change:
             raise Fail2banError(f"{error}; the old configuration is back") from error
 
     def load(self, changed: Contents, active: bool) -> None:
-        """Let the server read its files: a reload keeps every ban; a server that does not run is started."""
+        """Let the server read its files: a reload keeps every ban; a server that does not run is started.
+
+        Only another sandbox takes a restart, after which the bans come back from the database.
+        """
         if any(path.startswith(f"{render.UNITS}/") for path in changed):
             self.systemctl("daemon-reload")
         if not active:
             host.systemctl("reset-failed", host.SERVICE)
             self.systemctl("start", host.SERVICE)
+            return
+        if render.SANDBOX in changed:
+            self.systemctl("restart", host.SERVICE)
             return
         reload = host.run(host.CLIENT, "reload")
         if reload.code:
@@ -229,7 +235,7 @@ def _because() -> str:
     return f"; its log says: {error}" if error else ""
 
 
-def _lines(contents: t.Mapping[str, t.Optional[bytes]], paths: t.Iterable[str]) -> dict[str, t.Any]:
+def _lines(contents: t.Mapping[str, bytes | None], paths: t.Iterable[str]) -> dict[str, t.Any]:
     """Return the files that change as lists of lines."""
     shown = {}
     for path in paths:

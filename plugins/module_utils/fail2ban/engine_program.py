@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 SOCKET = "/run/fail2ban/fail2ban.sock"
@@ -20,25 +21,21 @@ SECONDS = 10
 
 def environment(_request: dict[str, Any]) -> dict[str, Any]:
     """Say which fail2ban this is, and whether it can read the journal."""
-    from fail2ban.version import version
-
+    version = import_module("fail2ban.version").version
     try:
-        from systemd import journal  # noqa: F401
+        import_module("systemd.journal")
     except ImportError:
         return {"version": version, "journal": False}
-    return {"version": version, "journal": os.path.exists("/run/systemd/journal/socket")}  # noqa: PTH110
+    return {"version": version, "journal": os.path.exists("/run/systemd/journal/socket")}
 
 
 def engine(directory: str, name: str) -> Any:
     """Return fail2ban's filter as the server would set it up from this configuration directory."""
-    from fail2ban.client.filterreader import FilterReader
-    from fail2ban.server.filter import Filter
-
-    reader = FilterReader(name, name, {}, basedir=directory)
+    reader = import_module("fail2ban.client.filterreader").FilterReader(name, name, {}, basedir=directory)
     if not reader.read():
         raise ValueError(f"the filter {name} cannot be read")
     reader.getOptions(None)
-    result = Filter(None)
+    result = import_module("fail2ban.server.filter").Filter(None)
     # Samples are older than a jail would look back.
     result.checkFindTime = False
     result.setUseDns("no")
@@ -81,10 +78,8 @@ def samples(request: dict[str, Any]) -> list[dict[str, Any]]:
 
 def live(_request: dict[str, Any]) -> dict[str, Any]:
     """Say what the running server does: each jail with its settings and its bans."""
-    from fail2ban.client.csocket import CSocket
-
     try:
-        connection = CSocket(SOCKET, timeout=SECONDS)
+        connection = import_module("fail2ban.client.csocket").CSocket(SOCKET, timeout=SECONDS)
     except OSError:
         return {"answers": False, "jails": {}}
 
@@ -99,7 +94,11 @@ def live(_request: dict[str, Any]) -> dict[str, Any]:
             return {"answers": False, "jails": {}}
         status = dict(ask("status"))
         names = [name.strip() for name in status["Jail list"].split(",") if name.strip()]
-        return {"answers": True, "history": ask("get", "dbpurgeage"), "jails": {name: jail(ask, name) for name in names}}
+        return {
+            "answers": True,
+            "history": ask("get", "dbpurgeage"),
+            "jails": {name: jail(ask, name) for name in names},
+        }
     except (OSError, EOFError):
         return {"answers": False, "jails": {}}
     finally:
@@ -116,11 +115,8 @@ def jail(ask: Any, name: str) -> dict[str, Any]:
         answer = get(*words)
         return [str(entry) for entry in answer] if isinstance(answer, (list, tuple)) else []
 
-    try:
-        matches = [" ".join(alternative) for alternative in get("journalmatch")]
-        paths = []
-    except (ValueError, TypeError):
-        matches, paths = [], texts("logpath")
+    # A jail that reads files answers with no match, one that reads the journal with no path.
+    matches = [" ".join(alternative) for alternative in get("journalmatch")]
     return {
         "maxretry": get("maxretry"),
         "findtime": get("findtime"),
@@ -132,7 +128,7 @@ def jail(ask: Any, name: str) -> dict[str, Any]:
         "ignored": texts("ignoreip"),
         "patterns": len(texts("failregex")),
         "journal": " + ".join(matches),
-        "paths": paths,
+        "paths": texts("logpath"),
         "actions": texts("actions"),
         "banned": [str(entry).split()[0] for entry in texts("banip")],
     }

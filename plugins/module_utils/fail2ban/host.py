@@ -19,8 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..transaction import files
 from ..transaction.commands import ENVIRONMENT, last_line
+from . import engine_program
 from .model import FILES, JOURNAL, Fail2banError, Jail
-from .render import DIRECTORY, FILTERS, HEADER, TABLE, Log
+from .render import DIRECTORY, FILTERS, HEADER, SANDBOX, TABLE, Log
 
 SERVICE = "fail2ban.service"
 CLIENT = "fail2ban-client"
@@ -69,9 +70,8 @@ def installed() -> bool:
 
 def ask(*operations: str, **request: t.Any) -> dict[str, t.Any]:
     """Return what engine_program.py answers in fail2ban's own Python."""
-    source = pkgutil.get_data(__package__ or "", "engine_program.py")
-    if source is None:
-        raise Fail2banError("the module came to the host without its program for fail2ban's Python")
+    # Imported above only so that Ansible packs it; it runs in a Python that knows nothing of this collection.
+    source = pkgutil.get_data(engine_program.__package__ or "", "engine_program.py") or b""
     python = next((path for path in PYTHONS if os.path.exists(path)), PYTHONS[-1])
     answer = run(python, "-I", "-c", source.decode(), text=json.dumps({"operations": operations, **request}))
     if answer.code:
@@ -98,8 +98,8 @@ def find_log(jail: Jail, journal: bool) -> Log:
         return Log(JOURNAL)
     if jail.backend == JOURNAL:
         raise Fail2banError(
-            f"jail {jail.name}: fail2ban cannot read a journal on this host; install python3-systemd, or set backend to "
-            "files"
+            f"jail {jail.name}: fail2ban cannot read a journal on this host; install python3-systemd, or set backend "
+            "to files"
         )
     paths = tuple(sorted({path for pattern in jail.log_paths for path in glob.glob(pattern)}))
     if not paths:
@@ -118,7 +118,7 @@ def find_log(jail: Jail, journal: bool) -> Log:
     return Log(FILES, paths)
 
 
-def read(path: str) -> t.Optional[bytes]:
+def read(path: str) -> bytes | None:
     """Return a file's content, None if it is not there. Raises Fail2banError for anything but a plain file."""
     try:
         return files.read_file(path)
@@ -128,18 +128,18 @@ def read(path: str) -> t.Optional[bytes]:
         raise Fail2banError(f"{path} cannot be used: {error.strerror or error}") from error
 
 
-def own_filters() -> list[str]:
-    """Return the files of filters that this role made."""
-    return [path for path in sorted(glob.glob(f"{FILTERS}/bulwark-*.conf")) if _is_ours(path)]
+def own_files() -> list[str]:
+    """Return the files that this role may have made and not every policy has."""
+    return [path for path in [*sorted(glob.glob(f"{FILTERS}/bulwark-*.conf")), SANDBOX] if _is_ours(path)]
 
 
 def _is_ours(path: str) -> bool:
     return (read(path) or b"").startswith(HEADER.encode())
 
 
-def write(contents: Mapping[str, t.Optional[bytes]]) -> None:
+def write(contents: Mapping[str, bytes | None]) -> None:
     """Replace all files, or none: what was replaced is put back if one of them fails. None removes a file."""
-    before: dict[str, t.Optional[bytes]] = {}
+    before: dict[str, bytes | None] = {}
     try:
         for path, content in contents.items():
             before[path] = read(path)
@@ -152,7 +152,7 @@ def write(contents: Mapping[str, t.Optional[bytes]]) -> None:
         raise Fail2banError(f"{reason}; nothing is changed") from error
 
 
-def _write_one(path: str, content: t.Optional[bytes]) -> None:
+def _write_one(path: str, content: bytes | None) -> None:
     parent, name = files.split(path)
     if content is None:
         with contextlib.suppress(FileNotFoundError), files.directory(parent) as descriptor:
@@ -163,7 +163,7 @@ def _write_one(path: str, content: t.Optional[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def staged(contents: Mapping[str, t.Optional[bytes]]) -> Iterator[str]:
+def staged(contents: Mapping[str, bytes | None]) -> Iterator[str]:
     """Yield a copy of fail2ban's configuration directory in which the files are replaced."""
     above = tempfile.mkdtemp(prefix="bulwark-fail2ban-", dir="/run")
     try:

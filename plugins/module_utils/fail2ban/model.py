@@ -77,13 +77,14 @@ class Policy:
     growth_factor: int
     maximum_ban_seconds: int
     history_seconds: int
+    sandbox: bool = True
 
     @property
     def enabled(self) -> tuple[Jail, ...]:
         return tuple(jail for jail in self.jails if jail.enabled)
 
 
-def merged(*layers: t.Optional[t.Iterable[Raw]]) -> list[dict[str, t.Any]]:
+def merged(*layers: t.Iterable[Raw] | None) -> list[dict[str, t.Any]]:
     """Return one entry for each name: what a later one says replaces what an earlier one said."""
     result: dict[str, dict[str, t.Any]] = {}
     for layer in layers:
@@ -98,7 +99,7 @@ def filter_of(jail: Raw) -> str:
     return "" if jail.get("package_filter") else str(jail.get("filter") or jail["name"])
 
 
-def network(text: str) -> t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]:
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """Return an address or a network; raises ValueError for anything else, and for bits behind the prefix."""
     return ipaddress.ip_network(text)
 
@@ -175,6 +176,7 @@ def build(raw: Raw, session_address: str = "") -> Policy:
         growth_factor=int(raw["ban_growth_factor"]),
         maximum_ban_seconds=int(raw["maximum_ban_seconds"]),
         history_seconds=int(raw["history_seconds"]),
+        sandbox=raw.get("sandbox") is not False,
         **{key: int(raw[key]) for key in JAIL_SETTINGS},
     )
 

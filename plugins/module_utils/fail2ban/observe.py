@@ -12,7 +12,7 @@ from .render import ACTION_NAME, Log, growth, journal_match
 
 Answers = t.Mapping[str, t.Any]
 # Of one jail in the kernel: the ports of each rule, none for all, and the addresses in its sets.
-KernelJail = t.Dict[str, t.Any]
+KernelJail = t.Dict[str, t.Any]  # noqa: UP006 - evaluated on Python 3.9 too
 
 
 def expected(policy: Policy, jail: Jail, log: Log) -> dict[str, t.Any]:
@@ -116,6 +116,9 @@ def kernel_differences(policy: Policy, live: Answers, kernel: t.Mapping[str, Ker
         else:
             banned = (live["jails"].get(jail.name) or {}).get("banned") or []
             missing = [address for address in banned if address not in there["banned"]]
+            left = [address for address in there["banned"] if address not in banned]
             if missing:
                 found[jail.name] = f"jail {jail.name} has bans that the kernel does not know: {', '.join(missing)}"
+            elif left:
+                found[jail.name] = f"the kernel has bans that jail {jail.name} does not know: {', '.join(left)}"
     return found

@@ -56,7 +56,8 @@ actionstop = nft %(_chain)s 'delete chain inet <table> jail-<name>;' \\
              'delete set inet <table> jail-<name>-inet4;' \\
              'delete set inet <table> jail-<name>-inet6;'
 
-actionflush = nft %(_flush)s
+# fail2ban runs a command that it already ran for the other family only once; the name of the family keeps them apart.
+actionflush = nft 'flush set inet <table> jail-<name>-<family>;'
 
 actioncheck = nft list chain inet <table> jail-<name> > /dev/null
 
@@ -88,6 +89,30 @@ ExecReload=-/usr/bin/systemctl --no-block try-restart fail2ban.service
 Wants=fail2ban.service
 """,
 }
+
+# The server reads logs, keeps its database and asks for changes of the packet filter; nothing else.
+SANDBOX = f"{UNITS}/fail2ban.service.d/50-bulwark-fail2ban.conf"
+SANDBOX_TEXT = f"""{HEADER}[Service]
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_DAC_READ_SEARCH
+LockPersonality=yes
+PrivateTmp=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectSystem=strict
+ReadWritePaths=-/var/log -/var/lib/fail2ban -/run
+RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+UMask=0027
+"""
 
 
 @dataclass(frozen=True)
@@ -124,7 +149,7 @@ def journal_match(jail: Jail) -> str:
     return " + ".join(" ".join(match.split()) for match in jail.journal_matches)
 
 
-def jail_text(policy: Policy, jail: Jail, log: t.Optional[Log]) -> str:
+def jail_text(policy: Policy, jail: Jail, log: Log | None) -> str:
     """Return the section of a jail."""
     text = f"[{jail.name}]\n"
     if not jail.enabled or log is None:
@@ -181,8 +206,10 @@ def jails_text(policy: Policy, logs: t.Mapping[str, Log]) -> str:
 def server_text(policy: Policy) -> str:
     """Return the file with the server's own options."""
     text = f"{HEADER}\n[Definition]\n" + option("allowipv6", "auto")
-    return text + "# Bans grow as long as earlier ones are remembered.\n" + option(
-        "dbpurgeage", str(policy.history_seconds)
+    return (
+        text
+        + "# Bans grow as long as earlier ones are remembered.\n"
+        + option("dbpurgeage", str(policy.history_seconds))
     )
 
 
@@ -194,4 +221,5 @@ def files(policy: Policy, logs: t.Mapping[str, Log]) -> dict[str, str]:
         ACTION: ACTION_TEXT,
         **{f"{FILTERS}/{entry.file_name}.conf": filter_text(entry) for entry in policy.filters},
         **UNIT_FILES,
+        **({SANDBOX: SANDBOX_TEXT} if policy.sandbox else {}),
     }

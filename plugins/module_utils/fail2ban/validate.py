@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import typing as t
+import warnings
 
 from .model import FILES, JOURNAL, PROTOCOLS, filter_of, merged, network, port_range
 
@@ -30,7 +31,10 @@ OPTION_KEYS = (
     "ban_growth_factor",
     "maximum_ban_seconds",
     "history_seconds",
+    "sandbox",
 )
+# What the server cannot see from its sandbox.
+HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - names, nothing is written there
 OPERATIONS = ("apply", "validate")
 JAIL_KEYS = (
     "name",
@@ -64,7 +68,7 @@ PACKAGE_FILTER = re.compile(r"[a-z0-9][a-z0-9_.-]*(?:\[[a-z_]+=[a-z0-9_-]+\])?",
 JOURNAL_TERM = re.compile(r"[A-Z_][A-Z0-9_]{0,63}=[A-Za-z0-9_@:./,-]{1,200}")
 LOG_PATH = re.compile(r"/[A-Za-z0-9_@:.,/*?-]+")
 # What fail2ban replaces in a pattern. The names of hosts are left out: whoever attacks may choose them.
-ADDRESS_TAGS = ("ADDR", "IP4", "IP6", "CIDR", "SUBNET")
+ADDRESS_TAGS = ("ADDR", "IP4", "IP6")
 FIELD_TAGS = ("F-NOFAIL", "F-MLFID", "F-MLFFORGET", "F-MLFGAINED", "F-CONTENT", "F-USER")
 # A name in angle brackets that is not a group of the regular expression itself.
 TAG = re.compile(r"(?<!\?P)(?<!\?)<(/?[A-Za-z][A-Za-z0-9_/-]*)>")
@@ -123,8 +127,10 @@ def address_problem(value: t.Any, path: str) -> list[str]:
             loose = ipaddress.ip_network(str(value).strip(), strict=False)
         except ValueError:
             return [
-                f'{path}: {value} is not an address; accepted are "192.0.2.1", "192.0.2.0/24", "2001:db8::/32" '
-                'or "group:NAME"'
+                (
+                    f'{path}: {value} is not an address; accepted are "192.0.2.1", "192.0.2.0/24", "2001:db8::/32" '
+                    'or "group:NAME"'
+                )
             ]
         return [
             f"{path}: {value} has bits set after its prefix; write {loose} for the network, or leave the prefix away"
@@ -190,7 +196,7 @@ def journal_problems(value: t.Any, path: str) -> list[str]:
 def log_paths_problems(value: t.Any, path: str) -> list[str]:
     items, problems = as_list(value, path)
     return problems + [
-        f'{path}[{index}]: {item!r} is not a path; accepted are absolute paths, with * and ?, such as "/var/log/auth.log"'
+        f'{path}[{index}]: {item!r} is not a path; accepted are absolute ones, with * and ?, as "/var/log/auth.log"'
         for index, item in enumerate(items)
         if not (isinstance(item, str) and LOG_PATH.fullmatch(item) and "/../" not in item)
     ]
@@ -211,7 +217,9 @@ def jail_problems(entry: t.Any, path: str) -> list[str]:
     if declared not in (None, "") and not (isinstance(declared, str) and NAME.fullmatch(declared)):
         problems.append(f"{path}.filter: {declared!r} is not the name of a filter")
     if package not in (None, "") and not (isinstance(package, str) and PACKAGE_FILTER.fullmatch(package)):
-        problems.append(f'{path}.package_filter: {package!r} is not accepted; accepted are "NAME" and "NAME[mode=WORD]"')
+        problems.append(
+            f'{path}.package_filter: {package!r} is not accepted; accepted are "NAME" and "NAME[mode=WORD]"'
+        )
     if declared and package:
         problems.append(f"{path}: filter and package_filter exclude each other; leave one away")
     for key, accepted in (("backend", BACKENDS), ("protocol", PROTOCOLS)):
@@ -226,6 +234,15 @@ def jail_problems(entry: t.Any, path: str) -> list[str]:
     return problems + address_list(entry.get("ignored_addresses"), f"{path}.ignored_addresses")
 
 
+def lost_problem(text: str, path: str) -> list[str]:
+    """Return a problem when fail2ban's parser would drop a part of the text."""
+    if text != text.strip() or text[0] in "#;":
+        return [f"{path}: {text!r} begins or ends with what fail2ban would drop; write [#], [;] or \\x20"]
+    if " ;" in text:
+        return [f"{path}: {text!r} has a blank before a semicolon, which begins a comment for fail2ban; write \\x20;"]
+    return []
+
+
 def pattern_problems(value: t.Any, path: str, anchored: bool) -> list[str]:
     """Return what is wrong with one pattern.
 
@@ -235,25 +252,29 @@ def pattern_problems(value: t.Any, path: str, anchored: bool) -> list[str]:
     if problems:
         return problems
     text = str(value)
-    if text != text.strip() or text[0] in "#;":
-        return [f"{path}: {text!r} begins or ends with what fail2ban would drop; write [#], [;] or \\x20"]
+    problems = lost_problem(text, path)
+    if problems:
+        return problems
     for tag in TAG.findall(text):
         name = tag.lstrip("/").upper()
         if name in ("HOST", "DNS"):
             return [f"{path}: <{tag}> also takes host names, which an attacker may choose; write <ADDR>"]
         if name not in (*ADDRESS_TAGS, *FIELD_TAGS):
-            return [
-                f"{path}: there is no tag <{tag}>; accepted are {listed(f'<{known}>' for known in ADDRESS_TAGS)} and "
-                f"{listed(f'<{known}>…</{known}>' for known in FIELD_TAGS)}"
-            ]
+            accepted = [*(f"<{known}>" for known in ADDRESS_TAGS), *(f"<{known}>…</{known}>" for known in FIELD_TAGS)]
+            return [f"{path}: there is no tag <{tag}>; accepted are {listed(accepted)}"]
     if anchored and not (text.startswith("^") and text.endswith("$")):
         return [
-            f"{path}: {text!r} is not for a whole line; begin it with ^ and end it with $, else a user name could "
-            "hold what looks like an address of somebody else"
+            (
+                f"{path}: {text!r} is not for a whole line; begin it with ^ and end it with $, else a user name could "
+                "hold what looks like an address of somebody else"
+            )
         ]
     try:
-        re.compile(TAG.sub("(?:)", text))
-    except re.error as error:
+        with warnings.catch_warnings():
+            # What Python warns of today has another meaning tomorrow.
+            warnings.simplefilter("error")
+            re.compile(TAG.sub("(?:)", text))
+    except (re.error, Warning) as error:
         return [f"{path}: {text!r} is not a regular expression: {error}"]
     return []
 
@@ -286,7 +307,8 @@ def filter_problems(entry: t.Any, path: str) -> list[str]:
         if not problems and "<F-CONTENT>" not in entry["prefix"]:
             problems.append(f"{path}.prefix: say what is left for the patterns: <F-CONTENT>.+</F-CONTENT>")
     if entry.get("date_pattern") not in (None, ""):
-        problems += text_problem(entry["date_pattern"], f"{path}.date_pattern")
+        faults = text_problem(entry["date_pattern"], f"{path}.date_pattern")
+        problems += faults or lost_problem(entry["date_pattern"], f"{path}.date_pattern")
     for key, anchored in (("fail_patterns", True), ("ignore_patterns", False)):
         patterns, faults = as_list(entry.get(key), f"{path}.{key}")
         problems += faults
@@ -307,8 +329,10 @@ def whole_filter_problems(entry: t.Mapping[str, t.Any], path: str) -> list[str]:
     with_address = [bool(sample.get("address")) for sample in entry.get("samples") or ()]
     if not any(with_address) or all(with_address):
         return [
-            f"{path}.samples: give at least one line that counts against an address, and one that counts against "
-            "nobody; the engine is tried on them before the filter goes live"
+            (
+                f"{path}.samples: give at least one line that counts against an address, and one that counts against "
+                "nobody; the engine is tried on them before the filter goes live"
+            )
         ]
     return []
 
@@ -357,6 +381,19 @@ def seconds_problems(raw: t.Mapping[str, t.Any]) -> list[str]:
     return problems
 
 
+def hidden_problems(raw: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the logs that the server could not read from its sandbox."""
+    if raw.get("sandbox") is False:
+        return []
+    return [
+        f"{PREFIX}jails[{index}].log_paths: {path} is out of reach of the service's sandbox; let the log be below "
+        "/var/log, or set fail2ban_sandbox to false"
+        for index, jail in enumerate(raw.get("jails") or ())
+        for path in jail.get("log_paths") or ()
+        if path.startswith(HIDDEN)
+    ]
+
+
 def validate_policy(raw: t.Mapping[str, t.Any]) -> list[str]:
     """Return one sentence for each fault of the module's options; an empty list means that the policy can be planned.
 
@@ -373,8 +410,12 @@ def validate_policy(raw: t.Mapping[str, t.Any]) -> list[str]:
             problems += number_problem(raw[key], key, f"{PREFIX}{key}")
     for key in ("ignored_addresses", "management_sources"):
         problems += address_list(raw.get(key), f"{PREFIX}{key}")
+    if raw.get("sandbox") is not None and not isinstance(raw["sandbox"], bool):
+        problems.append(f"{PREFIX}sandbox: {raw['sandbox']!r} is not accepted; accepted are true and false")
     layers: dict[str, list[t.Any]] = {}
-    for key, check in (("base_jails", jail_problems), ("jails", jail_problems)) + (
+    for key, check in (
+        ("base_jails", jail_problems),
+        ("jails", jail_problems),
         ("base_filters", filter_problems),
         ("filters", filter_problems),
     ):
@@ -384,7 +425,7 @@ def validate_policy(raw: t.Mapping[str, t.Any]) -> list[str]:
             problems += check(entry, f"{PREFIX}{key}[{index}]")
     if problems:
         return problems
-    problems += seconds_problems(raw)
+    problems += seconds_problems(raw) + hidden_problems(raw)
     filters = {str(entry["name"]): entry for entry in merged(layers["base_filters"], layers["filters"])}
     for name, entry in filters.items():
         problems += whole_filter_problems(entry, _path("filters", layers, name))

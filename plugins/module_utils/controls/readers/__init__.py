@@ -57,6 +57,7 @@ listeners              allowed*: [{port* (number or "*"), protocol: tcp|udp, pro
 resolver               servers*: [addresses], dnssec: true|false
 aide_database          databases*: [paths, one of which must exist], running: [units that make it: pending]
 wireless_interfaces    (nothing: there must be none)
+fail2ban_jails         jails*: [sshd], maximum_attempts, find_seconds, ban_seconds: COND, growing: false
 time_sync              daemons*: [systemd-timesyncd, chrony], synchronised: true, offset_seconds: COND
 """
 

@@ -44,7 +44,7 @@ def listeners_of(host: Host) -> list[Listener]:
     for table, protocol, state in TABLES:
         for line in host.lines(f"/proc/net/{table}")[1:]:
             fields = line.split()
-            if len(fields) > 9 and fields[3] == state and fields[2].endswith(":0000"):
+            if len(fields) > 9 and fields[3] == state:
                 address, _colon, port = fields[1].partition(":")
                 found.append(Listener(protocol, kernel_address(address), int(port, 16), fields[9]))
     return found

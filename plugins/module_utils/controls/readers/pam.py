@@ -231,8 +231,7 @@ def _after(entries: Sequence[Entry], state: State, saved: tuple[tuple[str, str],
     impression, status = state.impression, state.status
     following = state.position + 1
     if action in ("ok", "done"):
-        may_change = impression == "undefined" or (impression == "positive" and status == "success")
-        if may_change and result != "ignore":
+        if impression == "undefined" or (impression == "positive" and status == "success"):
             impression, status = "positive", result
         if action == "done" and impression == "positive":
             following = _end_of_level(entries, state.position, entry.level)

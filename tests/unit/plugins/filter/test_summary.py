@@ -94,3 +94,9 @@ def test_a_waiver_of_what_cannot_be_seen_says_why() -> None:
 
 def test_without_controls_nothing_is_said_about_them() -> None:
     assert summary({}, {}, controls={}) == ["Nothing had to be changed."]
+
+
+def test_a_long_observation_is_cut() -> None:
+    lines = summary({}, {}, controls={"controls": [control("OS-69", "fail", observed="/var/log/x " * 99)]})
+    assert lines[-1].endswith("….")
+    assert len(lines[-1]) < 300

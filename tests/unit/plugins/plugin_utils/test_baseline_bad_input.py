@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.bulwark.hardening.plugins.filter.baseline_policy import baseline_policy
 
 HASH = "grub.pbkdf2.sha512.10000." + "0A" * 64 + "." + "1B" * 64
@@ -77,7 +78,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "path", "words"), CASES, ids=[f"{case[2]}-{n}" for n, case in enumerate(CASES)])
+@pytest.mark.parametrize(
+    ("name", "value", "path", "words"), CASES, ids=[f"{case[2]}-{n}" for n, case in enumerate(CASES)]
+)
 def test_refused_with_the_path(name, value, path, words):
     problems = baseline_policy({name: value})["problems"]
     assert len(problems) >= 1
@@ -86,8 +89,9 @@ def test_refused_with_the_path(name, value, path, words):
 
 
 def test_a_refused_hash_is_not_shown():
-    (*_others, problem) = baseline_policy({"baseline_grub_password_hash": "secret", "baseline_grub_superuser": "x"})["problems"]
-    assert "secret" not in problem
+    problems = baseline_policy({"baseline_grub_password_hash": "secret"})["problems"]
+    assert problems
+    assert "secret" not in " ".join(problems)
 
 
 def test_all_that_is_wrong_is_said_at_once():

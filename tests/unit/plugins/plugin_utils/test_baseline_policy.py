@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.bulwark.hardening.plugins.filter.baseline_policy import typed
 from ansible_collections.bulwark.hardening.plugins.plugin_utils import baseline_policy as policy
 from ansible_collections.bulwark.hardening.plugins.plugin_utils import catalogue
-from hypothesis import given
-from hypothesis import strategies as st
 
 ROWS = catalogue.load()
 MINE = [row for row in ROWS if row.role == "baseline"]
@@ -136,7 +137,13 @@ def test_members_of_the_redhat_family_have_its_data():
 
 
 @pytest.mark.parametrize(
-    "release", [("Debian", "Debian", "11"), ("Debian", "Ubuntu", "20.04"), ("RedHat", "Fedora", "43"), ("Alpine", "Alpine", "3.22")]
+    "release",
+    [
+        ("Debian", "Debian", "11"),
+        ("Debian", "Ubuntu", "20.04"),
+        ("RedHat", "Fedora", "43"),
+        ("Alpine", "Alpine", "3.22"),
+    ],
 )
 def test_an_unknown_release_is_refused_with_what_is_known(release):
     (problem,) = policy.host_problems(policy.Platform(*release), variables())
@@ -159,7 +166,12 @@ def test_what_needs_a_kernel_is_left_out_of_a_container():
     [([], True), (["kvm"], True), (["container"], False), (["kvm", "docker"], False), (["systemd-nspawn"], False)],
 )
 def test_a_container_is_known_by_ansibles_facts(guest, own):
-    facts = {"os_family": "Debian", "distribution": "Debian", "distribution_version": "12", "virtualization_tech_guest": guest}
+    facts = {
+        "os_family": "Debian",
+        "distribution": "Debian",
+        "distribution_version": "12",
+        "virtualization_tech_guest": guest,
+    }
     assert policy.platform_of(facts) == policy.Platform("Debian", "Debian", "12", own)
 
 
@@ -378,7 +390,11 @@ def test_rows_that_contradict_each_other_are_named(first, second):
 
 
 def test_the_same_thing_said_twice_is_said_once():
-    enforce = {"packages_present": ["a"], "units": [{"name": "a"}], "commands_after": [{"argv": ["x"], "when_changed": ["y"]}]}
+    enforce = {
+        "packages_present": ["a"],
+        "units": [{"name": "a"}],
+        "commands_after": [{"argv": ["x"], "when_changed": ["y"]}],
+    }
     built = build(rows=rows_of(("OS-01", enforce, {}), ("OS-02", enforce, {})))
     assert [len(built[section]) for section in enforce] == [1, 1, 1]
 

@@ -206,3 +206,26 @@ def test_a_loop_of_many_open_outcomes_ends(make_host):
 def test_a_service_without_a_stack_has_that_of_other(make_host, other, verdict):
     host = make_host({**auth("password required pam_unix.so\n"), "/etc/pam.d/other": other})
     assert host.observe("pam_stack", services=["sshd"], stack="auth").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "succeeds"),
+    [
+        # What libpam itself did with each of these on Debian 12 and 13.
+        ("auth required pam_permit.so\nauth [success=3 default=ignore] pam_permit.so\n", False),
+        ("auth [success=1 default=ignore] pam_permit.so\nauth required pam_permit.so\n", False),
+        ("auth [default=ok] pam_deny.so\nauth sufficient pam_permit.so\n", False),
+        ("auth [default=done] pam_faillock.so authfail\nauth required pam_permit.so\n", False),
+        ("auth [default=die] pam_faillock.so authfail\nauth required pam_permit.so\n", False),
+        ("auth required pam_faillock.so preauth\n", True),
+    ],
+)
+def test_jumps_and_results_that_surprise(make_host, text, succeeds):
+    entries = pam.stack(make_host(auth(text)), "sshd", "auth")
+    assert pam.ways(entries, pam.SCENARIOS["success"]).may_succeed is succeeds
+
+
+def test_a_module_that_is_called_for_some_only_does_not_do(make_host):
+    text = "auth [success=1 default=ignore] pam_succeed_if.so user ingroup x\nauth required pam_faillock.so preauth\n"
+    seen = make_host(auth(text + DEBIAN)).observe("pam_stack", **PREAUTH)
+    assert (seen.verdict, "is not always called" in seen.observed) == ("fail", True)
