@@ -64,7 +64,7 @@ class Policy:
             ("mounts", "mounts", mounts.parse),
         ):
             try:
-                parts[part] = parse(raw.get(name) or (), name)  # type: ignore[operator]
+                parts[part] = parse(raw.get(name) or (), name)
             except Refused as error:
                 problems.append(str(error))
         problems += [

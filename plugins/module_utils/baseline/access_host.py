@@ -40,12 +40,12 @@ class Candidate:
     trees: tuple[str, ...]
     pieces: tuple[Piece, ...] = ()
     aging: tuple[str, ...] = ()
-    mounts: mounts.Plan = field(default_factory=mounts.Plan)
+    mount_plan: mounts.Plan = field(default_factory=mounts.Plan)
     temporary: tuple[mounts.Wish, ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        return not (self.pieces or self.mounts.apply)
+        return not (self.pieces or self.mount_plan.apply)
 
     def at(self, path: str) -> str:
         """Return where the copy of a path is."""
@@ -181,7 +181,7 @@ def build(policy: Policy, folder: str) -> Candidate:
     profiles = not profiles_in_force(policy)
     temporary = tuple(wish for wish in policy.mounts if wish.type == "tmpfs" and wish.path not in mounts.KERNEL_PATHS)
     if not (changes or aging or profiles or not plan.is_empty):
-        return Candidate(folder, (), mounts=plan)
+        return Candidate(folder, (), mount_plan=plan)
     trees = ("/etc", *(_pam_trees() if profiles else ()))
     for tree in trees:
         copy_tree(tree, folder)

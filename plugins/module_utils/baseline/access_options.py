@@ -18,7 +18,7 @@ def _list(options: dict[str, Any]) -> dict[str, Any]:
 
 
 FILES: dict[str, Any] = {
-    "path": {"type": "path", "required": True},
+    "path": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "content": {"type": "str"},
     "settings": {
@@ -26,22 +26,22 @@ FILES: dict[str, Any] = {
         "options": {
             "format": {"type": "str", "choices": list(FORMATS), "required": True},
             "section": {"type": "str"},
-            "values": {"type": "dict"},
-            "flags": {"type": "list", "elements": "str"},
+            "values": {"type": "dict", "default": {}},
+            "flags": {"type": "list", "elements": "str", "default": []},
         },
     },
     "block": {
         "type": "dict",
         "options": {
             "name": {"type": "str", "required": True},
-            "text": {"type": "str", "required": True},
+            "text": {"type": "str", "default": ""},
             "at": {"type": "str", "choices": ["start", "end"], "default": "end"},
         },
     },
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "mode": {"type": "str"},
-    "validate": {"type": "list", "elements": "str"},
+    "validate": {"type": "list", "elements": "str", "default": []},
     "only_if_exists": {"type": "bool", "default": False},
 }
 PAM_PROFILES: dict[str, Any] = {

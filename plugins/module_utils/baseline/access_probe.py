@@ -80,7 +80,7 @@ def _child(writing: int, binds: Sequence[tuple[str, str]], action: Callable[[], 
 
 
 def _read(reading: int, child: int) -> str:
-    chunks = []
+    chunks: list[bytes] = []
     until = time.monotonic() + PROBE_SECONDS
     while True:
         ready, _write, _error = select.select([reading], [], [], max(0.0, until - time.monotonic()))

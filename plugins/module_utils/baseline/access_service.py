@@ -77,7 +77,7 @@ def apply(raw: Mapping[str, Any], check_mode: bool) -> Result:
         try:
             transaction.applying()
             _install(policy, made)
-            _put_in_force(made.mounts)
+            _put_in_force(made.mount_plan)
             transaction.applied()
         except (OSError, *USER_ERRORS) as error:
             transaction.rollback(str(error))
@@ -142,12 +142,12 @@ def _examined(raw: Mapping[str, Any], policy: Policy, made: Candidate) -> Result
         verdicts, warnings = _administrators(raw, policy, made)
     return {
         "changed": not made.is_empty,
-        "diff": access.differences(made.pieces, made.aging, made.mounts),
+        "diff": access.differences(made.pieces, made.aging, made.mount_plan),
         "administrators": [verdict.to_dict() for verdict in verdicts],
         "files": [{"path": piece.path, "action": piece.to_change().action} for piece in made.pieces],
-        "pending": list(made.mounts.pending),
-        "reboot_needed": bool(made.mounts.pending),
-        "notes": list(made.mounts.notes),
+        "pending": list(made.mount_plan.pending),
+        "reboot_needed": bool(made.mount_plan.pending),
+        "notes": list(made.mount_plan.notes),
         "warnings": warnings,
     }
 
@@ -207,7 +207,7 @@ def _administrators(
 def _begin(engine: Engine, raw: Mapping[str, Any], made: Candidate, token: str) -> Transaction:
     paths = list(SNAPSHOT)
     paths += [piece.path for piece in made.pieces if not piece.path.startswith(tuple(f"{path}/" for path in SNAPSHOT))]
-    undo = [Command(argv, required=argv[0] != "umount") for argv in made.mounts.undo]
+    undo = [Command(argv, required=argv[0] != "umount") for argv in made.mount_plan.undo]
     session = ssh_session()
     connecting = access_host.connecting_user()
     return engine.begin(

@@ -42,7 +42,7 @@ def start(policy: Policy) -> dict[str, Any]:
         made = access_host.build(policy, folder)
         if not made.trees:
             access_host.copy_tree("/etc", folder)
-            made = Candidate(folder, ("/etc",), made.pieces, made.aging, made.mounts, made.temporary)
+            made = Candidate(folder, ("/etc",), made.pieces, made.aging, made.mount_plan, made.temporary)
         port = _free_port()
         _listen_on(made, port)
         unit = f"{UNIT_PREFIX}{secrets.token_hex(4)}.service"

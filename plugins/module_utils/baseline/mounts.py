@@ -80,7 +80,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Plan:
-    """Files and links to write, programs that put them in force and take them back, and what must wait for a restart."""
+    """Files and links to write, programs that put them in force and take them back, and what waits for a restart."""
 
     files: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)

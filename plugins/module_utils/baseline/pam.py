@@ -1,7 +1,7 @@
 # Copyright (c) 2026, bulwark.hardening contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PAM as text: profiles for pam-auth-update, the stacks that it builds from them, lines that libpam would not take. Pure.
+"""PAM as text: profiles for pam-auth-update, stacks that it builds of them, lines that libpam does not take. Pure.
 
 Debian builds /etc/pam.d/common-* out of the profiles in /usr/share/pam-configs. Lines that are put there by hand end
 with the next package, so that everything which fits goes through a profile. Source: pam-auth-update(8), pam.conf(5).

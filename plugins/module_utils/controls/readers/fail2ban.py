@@ -75,9 +75,8 @@ def jail_items(host: Host, jail: str, parameters: Parameters) -> list[Item]:
             )
     if parameters["growing"]:
         grows = setting(host, jail, GROWS) == "True"
-        items.append(
-            item(f"jail {jail}", grows, "bans longer each time", "bans as long each time" if not grows else "so")
-        )
+        seen = "bans longer each time" if grows else "bans each time alike"
+        items.append(item(f"jail {jail}", grows, "bans longer each time", seen))
     return [*items, effect(host, jail)]
 
 
