@@ -13,7 +13,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-from .new_login import Login, SshTarget, new_login, prove_logins
+from .new_login import Elevation, Login, SshTarget, new_login, prove_logins
 
 Result = dict[str, t.Any]
 # The host's timer is accurate to a tenth of a second; the rest is for the restore itself on a slow host.
@@ -87,6 +87,10 @@ class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
             return False
         raise Refused(f"connection {transport!r} cannot prove a new login; use ansible_connection=ssh")
 
+    def elevation(self) -> Elevation | None:
+        """Return how each login has to become root, None where the login alone is the proof."""
+        return None
+
     def target(self) -> SshTarget:
         """Return how Ansible logs in to this host."""
         option = self._connection.get_option
@@ -131,7 +135,7 @@ class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
         if target is not None:
             ports = [int(port) for port in transaction.get("ports") or [target.port]]
             count, seconds = int(arguments.get("confirm_logins", 3)), float(arguments.get("confirm_seconds", 10))
-            logins = prove_logins(target, transaction["nonce"], ports, count, seconds)
+            logins = prove_logins(target, transaction["nonce"], ports, count, seconds, self.elevation())
             if not logins or not logins[-1].ok:
                 return self.roll_back(applied, target, arguments, describe(logins[-1], target))
         return self.commit(applied, target, arguments, logins)
@@ -164,7 +168,7 @@ class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
             return result
         result["confirmation"] = f"{len(logins)} new logins"
         for port in transaction.get("ports") or [target.port]:
-            after = new_login(target, transaction["nonce"], int(port))
+            after = new_login(target, transaction["nonce"], int(port), elevation=self.elevation())
             if not after.ok:
                 return failure(result, f"the change is committed, but {describe(after, target)}", changed=True)
         return result
@@ -201,7 +205,7 @@ class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
         """Return the failed result; says whether the old state and the access to it were seen."""
         transaction = {**(applied.get("transaction") or {}), **(status.get("transaction") or {})}
         phase = transaction.get("phase", "unknown")
-        restored = new_login(target, secrets.token_hex(8))
+        restored = new_login(target, secrets.token_hex(8), elevation=self.elevation())
         if phase == "COMMITTED":
             return failure(applied, f"the change is committed, but {reason}", changed=True, transaction=transaction)
         if phase != "ROLLED_BACK":

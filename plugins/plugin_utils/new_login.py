@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # ssh takes the first value it meets for an option, so these stand before everything the user configured.
 UNMULTIPLEXED = (
@@ -27,6 +27,8 @@ UNMULTIPLEXED = (
     "-o",
     "BatchMode=yes",
 )
+# Root's answer: what is in a file that only root can read, or nothing where there is no such file.
+ELEVATED_LINE = re.compile(r"^bulwark-elevated ?(?P<proof>\S*)\s*$", re.M)
 LOGIN_LINE = re.compile(r"^bulwark-login (?P<nonce>\S+) (?P<ca>\S+) (?P<cp>\d+) (?P<sa>\S+) (?P<sp>\d+)\s*$", re.M)
 # Carries a login to a port on the managed host's loopback through a session that is already allowed; works where
 # sshd forbids forwarding.
@@ -69,6 +71,30 @@ class SshTarget:
 
 
 @dataclass(frozen=True)
+class Elevation:
+    """How the user becomes root after the login, and a file that only root can read.
+
+    Without a password sudo must not ask for one. The password reaches sudo by its standard input only.
+    """
+
+    proof_path: str
+    executable: str = "sudo"
+    password: str | None = field(default=None, repr=False)
+
+    def command(self) -> list[str]:
+        """Return the argument list; what sudo remembers of an earlier password does not count."""
+        asking = ["-n"] if self.password is None else ["-S", "-p", ""]
+        # The shell starts another program, as Ansible's own commands do.
+        shell = f'echo "bulwark-elevated $(/bin/cat {shlex.quote(self.proof_path)} 2>/dev/null)"'
+        return [self.executable, "-k", *asking, "-u", "root", "--", "/bin/sh", "-c", shell]
+
+    @property
+    def input(self) -> str | None:
+        """Return what sudo reads."""
+        return None if self.password is None else f"{self.password}\n"
+
+
+@dataclass(frozen=True)
 class Login:
     """What one attempt to log in showed."""
 
@@ -79,10 +105,13 @@ class Login:
     client_port: int = 0
     server_address: str = ""
     server_port: int = 0
+    elevation_proof: str | None = None
 
     def to_dict(self) -> dict[str, t.Any]:
         """Return the fields the managed host compares with its journal."""
+        proof = {} if self.elevation_proof is None else {"elevation_proof": self.elevation_proof}
         return {
+            **proof,
             "client_address": self.client_address,
             "client_port": self.client_port,
             "server_address": self.server_address,
@@ -138,19 +167,33 @@ def last_line(text: str) -> str:
     return lines[-1] if lines else "no output"
 
 
-def new_login(target: SshTarget, nonce: str, port: int = 0, loopback_port: int = 0, python: str = "python3") -> Login:
+def new_login(
+    target: SshTarget,
+    nonce: str,
+    port: int = 0,
+    loopback_port: int = 0,
+    python: str = "python3",
+    elevation: Elevation | None = None,
+) -> Login:
     """Log in once over a new connection and return what happened; never raises for a failed login.
 
-    With ``loopback_port`` the login goes to the sshd that listens there on the managed host.
+    With ``loopback_port`` the login goes to the sshd that listens there on the managed host. With ``elevation`` the
+    login counts only if the user becomes root in it.
     """
     port = port or target.port
     proxy = relay_command(target, loopback_port, python) if loopback_port else ""
     remote = f"echo bulwark-login {shlex.quote(nonce)} $SSH_CONNECTION"
+    if elevation is not None:
+        remote += f" && exec {shlex.join(elevation.command())}"
     command = login_command(target, loopback_port or port, remote, proxy)
+    given: dict[str, t.Any] = {"stdin": subprocess.DEVNULL}
+    if elevation is not None and elevation.input is not None:
+        command.remove("-n")
+        given = {"input": elevation.input}
     try:
         done = subprocess.run(
             command,
-            stdin=subprocess.DEVNULL,
+            **given,
             capture_output=True,
             text=True,
             errors="replace",
@@ -163,7 +206,16 @@ def new_login(target: SshTarget, nonce: str, port: int = 0, loopback_port: int =
         return Login(False, port, f"cannot run {target.executable}: {error.strerror}")
     if done.returncode != 0:
         return Login(False, port, last_line(done.stderr))
-    return parse_login(done.stdout, nonce, port)
+    login = parse_login(done.stdout, nonce, port)
+    return login if elevation is None or not login.ok else elevated(login, done.stdout)
+
+
+def elevated(login: Login, output: str) -> Login:
+    """Return a login with what it read as root; not ok when root did not answer."""
+    found = ELEVATED_LINE.search(output)
+    if found is None:
+        return replace(login, ok=False, detail="the login did not become root: sudo answered without the expected line")
+    return replace(login, elevation_proof=found["proof"])
 
 
 def spread(count: int, seconds: float) -> list[float]:
@@ -173,13 +225,20 @@ def spread(count: int, seconds: float) -> list[float]:
     return [0.0] + [seconds / (count - 1)] * (count - 1)
 
 
-def prove_logins(target: SshTarget, nonce: str, ports: t.Sequence[int], count: int, seconds: float) -> list[Login]:
+def prove_logins(
+    target: SshTarget,
+    nonce: str,
+    ports: t.Sequence[int],
+    count: int,
+    seconds: float,
+    elevation: Elevation | None = None,
+) -> list[Login]:
     """Make ``count`` logins on every port, spread over ``seconds``; stop at the first that fails."""
     logins: list[Login] = []
     for wait in spread(count, seconds):
         time.sleep(wait)
         for port in ports:
-            login = new_login(target, nonce, port)
+            login = new_login(target, nonce, port, elevation=elevation)
             logins.append(login)
             if not login.ok:
                 return logins

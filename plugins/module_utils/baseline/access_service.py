@@ -29,7 +29,6 @@ Result = dict[str, Any]
 DOMAIN = "access"
 # Read through sudo by the login that proves the change; whoever knows the token was root after it.
 PROOF = "/run/bulwark-access-proof"
-PROOF_WORD = "bulwark-elevated"
 # Kept whole for the rollback: what a hook, or a program beside us, breaks in there comes back as well.
 SNAPSHOT = ("/etc/pam.d", "/etc/security", "/etc/sudoers", "/etc/sudoers.d")
 PASSWORD_LOCK = "/etc/.pwd.lock"  # noqa: S105 - the lock of lckpwdf(3)
@@ -282,7 +281,7 @@ def _put_in_force(plan: mounts.Plan) -> None:
 
 def _write_proof() -> str:
     token = secrets.token_hex(16)
-    safe_files.write_file(PROOF, f"{PROOF_WORD} {token}\n".encode(), 0o600)
+    safe_files.write_file(PROOF, f"{token}\n".encode(), 0o600)
     return token
 
 
