@@ -16,9 +16,9 @@ author:
 description:
   - Sets owner, group and mode of files and directories that patterns find, or only takes away what is too much.
   - No link is ever followed, neither to find a path nor to set it. A link that is named in full is left as it is and
-    told in RV(skipped).
+    told in RV(left_out).
   - A file with a second name, in a directory where others than root may make names, is left as it is and told in
-    RV(skipped), since that name could be another file's.
+    RV(left_out), since that name could be another file's.
   - What does not exist is no difference.
 options:
   entries:
@@ -102,7 +102,7 @@ overrides:
   returned: success
   type: list
   elements: str
-skipped:
+left_out:
   description: A sentence for each path that was left as it is.
   returned: success
   type: list
@@ -149,7 +149,7 @@ def operate(parameters: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.
         "changed": bool(outcome.changes or outcome.overrides),
         "changes": changes,
         "overrides": list(outcome.overrides),
-        "skipped": list(outcome.skipped),
+        "left_out": list(outcome.left_out),
         "diff": {side: {change["path"]: change[side] for change in changes} for side in ("before", "after")},
     }
     if outcome.problems:

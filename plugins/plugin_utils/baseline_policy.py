@@ -146,6 +146,7 @@ def derived(variables: Variables) -> dict[str, t.Any]:
     servers = variables["baseline_time_servers"]
     held = variables["baseline_updates_held"]
     window = reboot_window(variables)
+    crontab_users = dict.fromkeys(["root", *variables["baseline_crontab_users"]])
     return {
         "baseline_time_server_names": " ".join(servers or TIME_POOL),
         "baseline_chrony_sources": "".join(f"server {server} iburst\n" for server in servers or TIME_POOL),
@@ -154,6 +155,7 @@ def derived(variables: Variables) -> dict[str, t.Any]:
         "baseline_updates_held_patterns": " ".join(f'"^{_pattern(name)}$";' for name in held),
         "baseline_reboot_calendar": f"{','.join(window.get('days') or [])} {window.get('start') or ''}".strip(),
         "baseline_reboot_minutes": window.get("minutes") or 0,
+        "baseline_crontab_lines": "".join(f"{name}\n" for name in crontab_users),
     }
 
 
@@ -371,12 +373,15 @@ def _file_key(item: Mapping[str, t.Any]) -> tuple[str, str]:
 _MERGE: dict[str, Callable[[t.Any, t.Any], t.Any]] = {
     "sysctls": _deep,
     "accounts": _deep,
+    "password_aging": _deep,
     "files": _files,
     "access_files": _files,
     "pam_profiles": _by("name"),
     "mounts": _by("path"),
     "units": _by("name"),
+    "audit_privileged_programs": _either,
     "audit_immutable": _either,
+    "boot_loader": _deep,
 }
 
 

@@ -83,8 +83,11 @@ SECTIONS: dict[str, t.Any] = {
     "suid_stripped": str,
     "units": _keys("name", "enabled masked state only_if_exists spare_running"),
     "accounts": dict,
+    "password_aging": dict,
     "audit_rules": str,
+    "audit_privileged_programs": bool,
     "audit_immutable": bool,
+    "boot_loader": dict,
 }
 REQUIRED = frozenset({"id", "title", "kind", "check"})
 OPTIONAL = frozenset({"default", "needs", "hazard", "relaxed_by", "references", "platforms", "enforce"})

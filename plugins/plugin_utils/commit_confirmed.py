@@ -10,7 +10,7 @@ import shlex
 import time
 import typing as t
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from .new_login import Elevation, Login, SshTarget, new_login, prove_logins
@@ -150,7 +150,7 @@ class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
         }
         try:
             committed = self.call(arguments, "commit", transaction=proof)
-        except AnsibleConnectionFailure as error:
+        except AnsibleError as error:
             if target is None:
                 raise
             return self.wait_for_timer(applied, target, arguments, f"the connection broke during the commit: {error}")
@@ -178,7 +178,10 @@ class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
         transaction = applied["transaction"]
         try:
             status = self.call(arguments, "rollback", transaction={"id": transaction["id"], "reason": reason})
-        except AnsibleConnectionFailure:
+        except AnsibleError:
+            return self.wait_for_timer(applied, target, arguments, reason)
+        if status.get("failed") and not status.get("transaction"):
+            # Logged in, but not able to become root: the host can only go back by itself.
             return self.wait_for_timer(applied, target, arguments, reason)
         return self.report_rollback(applied, target, status, reason)
 
@@ -194,7 +197,9 @@ class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
                     status = self.call(
                         arguments, "status", transaction={"id": (applied.get("transaction") or {}).get("id")}
                     )
-                except AnsibleConnectionFailure:
+                except AnsibleError:
+                    status = {}
+                if status.get("failed"):
                     status = {}
                 if status and not (status.get("transaction") or {}).get("pending"):
                     break

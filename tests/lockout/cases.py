@@ -22,6 +22,7 @@ TRAP_PORT = 6666
 TRAP = {"name": "trap", "ports": [TRAP_PORT]}
 TRAP_BANNER = "bulwark-trap"
 SABOTEUR = "/usr/local/bin/saboteur"
+COLLEAGUE_PASSWORD = "Only-for-disposable-hosts-1"
 
 
 @dataclass(frozen=True)
@@ -300,6 +301,245 @@ def ssh_interrupted(interruption: str) -> Maker:
     return make
 
 
+def access_trap(rng: random.Random) -> list[dict[str, Any]]:
+    """Return a harmless file that tells the policies apart, and tells the saboteur that one is live."""
+    content = f"# {TRAP_BANNER} {rng.random()}\nDefaults !insults\n"
+    return [{"path": "/etc/sudoers.d/zz-trap", "content": content, "mode": "0440"}]
+
+
+def harmful_file(rng: random.Random, path: str, text: str, **facts: Any) -> dict[str, Any]:
+    """Return the variables of a policy with one file too much."""
+    return {"access_files": [*access_trap(rng), {"path": path, "content": text, "mode": "0644", **facts}]}
+
+
+def harmful_block(rng: random.Random, path: str, text: str, at: str = "start") -> dict[str, Any]:
+    """Return the variables of a policy with lines too much in one file."""
+    block = {"name": "harm", "text": f"{text}\n", "at": at}
+    return {"access_files": [*access_trap(rng), {"path": path, "block": block}]}
+
+
+def harmful_profile(rng: random.Random, stack: str, line: str, block: str = "Additional") -> dict[str, Any]:
+    """Return the variables of a policy with one PAM profile too much."""
+    profile = {"name": f"bulwark-harm-{rng.randint(1, 99)}", "priority": rng.randint(0, 2000), stack: line}
+    return {"access_files": access_trap(rng), "access_pam_profiles": [{**profile, f"{stack}_type": block}]}
+
+
+def refused(variables: dict[str, Any], reason: str = "nothing was changed", **more: Any) -> dict[str, Any]:
+    return {"ending": "refused", "reason": reason, "variables": variables, **more}
+
+
+def access_missing_module(rng: random.Random) -> dict[str, Any]:
+    name = f"pam_{rng.choice(['tally', 'tally2', 'cracklib', 'nosuch', 'radius'])}{rng.randint(1, 9)}.so"
+    line = f"{rng.choice(['required', 'requisite', 'optional'])} {name}"
+    if rng.random() < 0.5:
+        return refused(harmful_profile(rng, rng.choice(["auth", "account", "session", "password"]), line), name)
+    service = rng.choice(["sshd", "sudo", "login"])
+    return refused(harmful_block(rng, f"/etc/pam.d/{service}", f"account {line}"), name)
+
+
+def access_broken_line(rng: random.Random) -> dict[str, Any]:
+    line = rng.choice(["auth requird pam_unix.so", "account [success=on] pam_unix.so", "acount required pam_unix.so"])
+    return refused(harmful_block(rng, f"/etc/pam.d/{rng.choice(['sshd', 'sudo'])}", line), "accepted are|an action is")
+
+
+def access_account_denied(rng: random.Random) -> dict[str, Any]:
+    line = f"{rng.choice(['required', 'requisite'])} pam_deny.so"
+    if rng.random() < 0.5:
+        return refused(harmful_profile(rng, "account", line))
+    return refused(harmful_block(rng, f"/etc/pam.d/{rng.choice(['sshd', 'sudo'])}", f"account {line}"))
+
+
+def access_list_without_administrator(rng: random.Random) -> dict[str, Any]:
+    rules = rng.choice(["-:ALL EXCEPT root:ALL", "-:admin:ALL", "-:ALL:ALL", "+:root:ALL\n-:ALL:192.0.2.0/24 ALL"])
+    conf = {"path": "/etc/security/access.conf", "content": f"{rules}\n", "mode": "0644"}
+    variables = harmful_block(rng, f"/etc/pam.d/{rng.choice(['sshd', 'sudo'])}", "account required pam_access.so")
+    variables["access_files"].append(conf)
+    return refused(variables)
+
+
+def access_condition_unmet(rng: random.Random) -> dict[str, Any]:
+    line = rng.choice(
+        [
+            "required pam_succeed_if.so quiet user ingroup nosuchgroup",
+            "required pam_succeed_if.so quiet uid < 500",
+            "requisite pam_listfile.so onerr=fail item=user sense=allow file=/etc/nosuchlist",
+            "required pam_exec.so quiet /bin/false",
+        ]
+    )
+    return refused(harmful_profile(rng, "account", line))
+
+
+def access_session_denied(rng: random.Random) -> dict[str, Any]:
+    line = rng.choice(["required pam_deny.so", "requisite pam_exec.so quiet /bin/false"])
+    if rng.random() < 0.5:
+        return refused(harmful_profile(rng, "session", line))
+    return refused(harmful_block(rng, "/etc/pam.d/sshd", f"session {line}"))
+
+
+def access_limits(rng: random.Random) -> dict[str, Any]:
+    limit = rng.choice(["maxlogins 0", "nproc 0", "as 1024", "nofile 2", "maxsyslogins 0"])
+    who = rng.choice(["admin", "*", "@sudo"])
+    return refused(harmful_file(rng, "/etc/security/limits.d/99-harm.conf", f"{who} hard {limit}\n"))
+
+
+def access_sudoers_syntax(rng: random.Random) -> dict[str, Any]:
+    text = rng.choice(
+        ["admin ALL=(ALL ALL\n", "Defaults nosuchthing\n", "%sudo ALL\n", "User_Alias X = \n", "garbage\n"]
+    )
+    return refused(harmful_file(rng, "/etc/sudoers.d/zz-harm", text, mode="0440"), "visudo|sudo")
+
+
+def access_sudoers_owner(rng: random.Random) -> dict[str, Any]:
+    facts = rng.choice([{"mode": "0666"}, {"mode": "0440", "owner": "nobody"}, {"mode": "0662"}])
+    return refused(harmful_file(rng, "/etc/sudoers.d/zz-harm", "Defaults !insults\n", **facts), "visudo|sudo")
+
+
+def access_rule_removed(rng: random.Random) -> dict[str, Any]:
+    removed = {"path": "/etc/sudoers.d/admin", "state": "absent"}
+    empty = {"path": "/etc/sudoers.d/admin", "content": "# nobody\n", "mode": "0440"}
+    return refused({"access_files": [*access_trap(rng), rng.choice([removed, empty])]}, "sudo")
+
+
+def access_rule_against(rng: random.Random) -> dict[str, Any]:
+    rule = rng.choice(
+        [
+            "admin ALL=(ALL) !ALL",
+            "ALL ALL=(ALL:ALL) !ALL",
+            "%sudo ALL=(ALL) !/bin/sh, !/usr/bin/sh",
+            "admin ALL=(ALL) PASSWD: ALL",
+        ]
+    )
+    return refused(harmful_file(rng, "/etc/sudoers.d/zz-harm", f"{rule}\n", mode="0440"), "sudo")
+
+
+def access_sudo_defaults(rng: random.Random) -> dict[str, Any]:
+    default = rng.choice(["requiretty", "noexec", "runchroot=/nonexistent", "log_output, iolog_dir=/proc/nonexistent"])
+    return refused(
+        harmful_file(rng, "/etc/sudoers.d/zz-harm", f"Defaults {default}\n", mode="0440"), "sudo|become root"
+    )
+
+
+def access_password_refused(rng: random.Random) -> dict[str, Any]:
+    """Somebody who becomes root with a password, under a policy that takes none."""
+    harm = rng.choice(
+        [
+            harmful_profile(rng, "auth", "requisite pam_deny.so"),
+            harmful_block(rng, "/etc/pam.d/sudo", "auth requisite pam_succeed_if.so quiet user ingroup nosuchgroup"),
+            harmful_file(rng, "/etc/sudoers.d/zz-harm", "Defaults rootpw\n", mode="0440"),
+            harmful_file(rng, "/etc/sudoers.d/zz-harm", "Defaults targetpw\n", mode="0440"),
+        ]
+    )
+    return refused(
+        {**harm, "ansible_user": "colleague", "ansible_become_password": COLLEAGUE_PASSWORD},
+        "sudo fails with the right password|could not log in and become root",
+        setup=(
+            "useradd -m -s /bin/bash -G sudo colleague",
+            f"echo 'colleague:{COLLEAGUE_PASSWORD}' | chpasswd -c SHA512",
+            "cp -a /home/admin/.ssh /home/colleague/.ssh && chown -R colleague: /home/colleague/.ssh",
+        ),
+        teardown=("userdel -r -f colleague 2>/dev/null || true",),
+    )
+
+
+def access_password_ended(rng: random.Random) -> dict[str, Any]:
+    return refused(
+        {"access_files": access_trap(rng), "access_password_aging": {"maximum_days": rng.randint(2, 400)}},
+        "password|token",
+        setup=(
+            f"echo 'admin:{COLLEAGUE_PASSWORD}' | chpasswd -c SHA512",
+            f"chage -d 20{rng.randint(10, 24)}-01-0{rng.randint(1, 9)} -I {rng.choice([-1, 7])} admin",
+        ),
+        teardown=("usermod -p '*' admin", "chage -d -1 -I -1 admin"),
+    )
+
+
+def access_shell_not_listed(rng: random.Random) -> dict[str, Any]:
+    return refused(harmful_file(rng, "/etc/shells", rng.choice(["/bin/sh\n", "/bin/zsh\n/bin/dash\n"])), "/etc/shells")
+
+
+def access_shell_start(rng: random.Random) -> dict[str, Any]:
+    line = rng.choice(["exit 1", "exec /bin/false", "exec /usr/sbin/nologin", "PATH=/nonexistent"])
+    return refused(harmful_block(rng, "/etc/bash.bashrc", line))
+
+
+def access_environment(rng: random.Random) -> dict[str, Any]:
+    path = rng.choice(["/nonexistent", "/tmp", "''"])
+    return refused(harmful_file(rng, "/etc/environment", f"PATH={path}\n"))
+
+
+def access_mount(rng: random.Random) -> dict[str, Any]:
+    mount = rng.choice(
+        [
+            {"path": "/home", "type": "tmpfs"},
+            {"path": "/etc", "type": "tmpfs"},
+            {"path": "/", "options": ["noexec"]},
+            {"path": "/usr", "options": ["nosuid"]},
+            {"path": "/home", "options": ["noexec"]},
+            {"path": "/tmp", "type": "tmpfs", "size": "4k"},
+            {"path": "/tmp", "type": "tmpfs", "options": ["ro"]},
+            {"path": "/run", "type": "tmpfs"},
+        ]
+    )
+    return refused({"access_files": access_trap(rng), "access_mounts": [mount]}, r"mounts\[0\]")
+
+
+def access_mount_unknown_option(rng: random.Random) -> dict[str, Any]:
+    option = f"nosuchoption{rng.randint(1, 99)}"
+    mount = {"path": rng.choice(["/tmp", "/dev/shm"]), "type": "tmpfs", "options": ["nodev", "nosuid", option]}
+    return {
+        "ending": "refused or rolled_back",
+        "reason": "mount",
+        "variables": {"access_files": access_trap(rng), "access_mounts": [mount]},
+    }
+
+
+def access_forbidden_file(rng: random.Random) -> dict[str, Any]:
+    path = rng.choice(
+        ["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/fstab", "/etc/nologin", "/etc/ssh/sshd_config"]
+    )
+    return refused(harmful_file(rng, path, "root:x:0:0:root:/root:/bin/bash\n"), path)
+
+
+def access_broken_behind(rng: random.Random) -> dict[str, Any]:
+    damage = rng.choice(
+        ["refuse-logins", "refuse-sessions", "refuse-sudo", "open-sudoers", "break-sudoers", "remove-rules"]
+    )
+    return {
+        "ending": "rolled_back",
+        "reason": "new login .* failed|sudo|changed by someone else",
+        "variables": {"access_files": access_trap(rng)},
+        **saboteur("access", damage),
+    }
+
+
+def access_account_behind(rng: random.Random) -> dict[str, Any]:
+    return {
+        "ending": "rolled_back",
+        "reason": "new login .* failed|sudo",
+        "variables": {"access_files": access_trap(rng)},
+        **saboteur("access", rng.choice(["close-host", "expire-account", "replace-shell"])),
+    }
+
+
+def access_interrupted(interruption: str) -> Maker:
+    def make(rng: random.Random) -> dict[str, Any]:
+        profile = {"name": "bulwark-harm", "auth_type": "Additional", "auth": "optional pam_warn.so"}
+        mount = {
+            "path": "/tmp",
+            "type": "tmpfs",
+            "options": ["nodev", "nosuid", "noexec"],
+            "size": f"{rng.randint(64, 512)}m",
+        }
+        variables = {
+            "access_files": access_trap(rng),
+            "access_pam_profiles": [profile],
+            "access_mounts": [mount] if rng.random() < 0.5 else [],
+        }
+        return {"ending": "restored", "reason": "", "interruption": interruption, "variables": variables}
+
+    return make
+
+
 FIREWALL_KINDS: dict[str, Maker] = {
     "wrong source": firewall_wrong_source,
     "wrong port": firewall_wrong_port,
@@ -333,6 +573,32 @@ KINDS: dict[str, dict[str, Maker]] = {
         "service fails to start": ssh_service_dies,
         "controller killed": ssh_interrupted("kill"),
         "host rebooted": ssh_interrupted("reboot"),
+    },
+    "access": {
+        "missing module": access_missing_module,
+        "broken line": access_broken_line,
+        "account denied": access_account_denied,
+        "list without the admin": access_list_without_administrator,
+        "condition unmet": access_condition_unmet,
+        "session denied": access_session_denied,
+        "limits": access_limits,
+        "sudoers syntax": access_sudoers_syntax,
+        "sudoers owner and mode": access_sudoers_owner,
+        "sudo rule removed": access_rule_removed,
+        "sudo rule against": access_rule_against,
+        "sudo defaults": access_sudo_defaults,
+        "password refused": access_password_refused,
+        "password ended": access_password_ended,
+        "shell not listed": access_shell_not_listed,
+        "shell start-up": access_shell_start,
+        "environment": access_environment,
+        "mount over what is needed": access_mount,
+        "unknown mount option": access_mount_unknown_option,
+        "forbidden file": access_forbidden_file,
+        "broken behind": access_broken_behind,
+        "account behind": access_account_behind,
+        "controller killed": access_interrupted("kill"),
+        "host rebooted": access_interrupted("reboot"),
     },
 }
 

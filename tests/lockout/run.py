@@ -38,6 +38,8 @@ TARGETS = {
     "firewalld13": ("debian13", "firewalld"),
     "sshd12": ("debian12", "sshd"),
     "sshd13": ("debian13", "sshd"),
+    "access12": ("debian12", "access"),
+    "access13": ("debian13", "access"),
 }
 # After the window the host may need this long until the restore is through and a new login gets an answer.
 RESTORE_SECONDS = 15
@@ -47,6 +49,11 @@ NEWEST_JOURNAL = "cd /var/lib/bulwark/transactions/{}/journal && cat $(ls | grep
 INSTALL = (
     "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d;"
     " apt-get install -y ufw firewalld; rm /usr/sbin/policy-rc.d; systemctl disable firewalld"
+)
+# Logins that fail while a case lasts would keep the prober out for a while after the host let everybody in again.
+NO_PENALTIES = (
+    "sshd -T | grep -q ^persourcepenalties || exit 0;"
+    " echo 'PerSourcePenalties no' > /etc/ssh/sshd_config.d/90-lockout.conf; systemctl reload ssh"
 )
 FIREWALL_STATE = (
     "systemctl reset-failed;"
@@ -59,6 +66,11 @@ FIREWALL_STATE = (
 STATE = {
     "ufw": FIREWALL_STATE,
     "firewalld": FIREWALL_STATE,
+    "access": "find /etc/pam.d /etc/security /etc/sudoers /etc/sudoers.d /etc/profile.d /etc/bash.bashrc /etc/shells"
+    " /etc/environment /etc/passwd /etc/shadow /etc/group /etc/fstab /var/lib/pam /usr/share/pam-configs -type f"
+    " ! -name '*-' -exec stat -c '%n %a %U %G' {} + -exec sha256sum {} + | sort;"
+    " find /etc/systemd/system /etc/nologin | sort | grep -v bulwark-transaction-guard;"
+    " findmnt -rn -o TARGET,FSTYPE,OPTIONS /tmp; findmnt -rn -o TARGET,FSTYPE,OPTIONS /dev/shm; sudo -l -U admin",
     "sshd": "sshd -T; find /etc/ssh /etc/systemd/system/ssh* -type f | sort | xargs sha256sum;"
     " ss -Hltn | awk '{print $4}' | sort;"
     " systemctl is-active ssh.service ssh.socket; systemctl is-enabled ssh.service ssh.socket",
@@ -115,7 +127,8 @@ class Host:
             "-o",
             f"HostName={address}",
         ]
-        return self.ssh("true", *options, "-o", f"HostKeyAlias={self.addresses[0]}", timeout=20).returncode == 0
+        command = "sudo -n true" if self.domain == "access" else "true"
+        return self.ssh(command, *options, "-o", f"HostKeyAlias={self.addresses[0]}", timeout=20).returncode == 0
 
     def state(self) -> str:
         """Return the policy in force, as the programs themselves describe it."""
@@ -171,10 +184,11 @@ def run(command: list[str], timeout: float = 300, **options: Any) -> subprocess.
 def playbook(host: Host, variables: dict[str, Any], log: Path) -> subprocess.Popen[bytes]:
     """Start the change in a PID namespace of its own, so that killing it kills every process of the controller."""
     role = "ssh" if host.domain == "sshd" else "firewall"
+    change = "access.yml" if host.domain == "access" else "change.yml"
     everything = {"lockout_host": host.name, "lockout_role": role, **variables}
     command = [
         *("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
-        *("ansible-playbook", "-i", str(host.inventory), str(HERE / "change.yml"), "-e", json.dumps(everything)),
+        *("ansible-playbook", "-i", str(host.inventory), str(HERE / change), "-e", json.dumps(everything)),
     ]
     with log.open("wb") as stream:
         return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT)
@@ -182,7 +196,7 @@ def playbook(host: Host, variables: dict[str, Any], log: Path) -> subprocess.Pop
 
 def baseline(host: Host) -> dict[str, Any]:
     """Return the variables of the good policy that every case starts from."""
-    if host.domain == "sshd":
+    if host.domain in ("sshd", "access"):
         return {}
     return {"firewall_backend": host.domain, "firewall_rules": [{"name": "web", "ports": [80, 443]}]}
 
@@ -240,7 +254,7 @@ def try_case(host: Host, case: Case, log: Path) -> Outcome:
     prober.start()
     variables = {**baseline(host), **case.variables, "controller_public_key": public_key(host)}
     if case.interruption:
-        variables |= {"firewall_confirm_seconds": 15, "ssh_confirm_seconds": 15}
+        variables |= {f"{name}_confirm_seconds": 15 for name in ("firewall", "ssh", "access")}
     process = playbook(host, variables, log)
     if case.interruption:
         fault = interrupt(host, process, case.interruption)
@@ -319,8 +333,10 @@ def start_hosts(names: list[str]) -> dict[str, Host]:
     hosts = {name: Host(name, inventory.parent / "ssh_config", inventory) for name in names}
     for host in hosts.values():
         host.ssh(f"sudo tee {SABOTEUR} >/dev/null <<'END'\n{(HERE / 'saboteur.py').read_text()}\nEND")
-        if host.domain != "sshd":
+        if host.domain in ("ufw", "firewalld"):
             host.root(INSTALL, timeout=240)
+        if host.domain == "access":
+            host.root(NO_PENALTIES)
     return hosts
 
 

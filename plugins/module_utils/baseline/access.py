@@ -1,7 +1,7 @@
 # Copyright (c) 2026, bulwark.hardening contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What decides who may log in and become root: the policy as data, and whether it leaves an administrator a way. Pure."""
+"""What decides who may log in and become root: the policy as data, and whom it leaves a way. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import files, mounts, pam
 from .host import Refused
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
-PASSWD = "/etc/passwd"
+PASSWD = "/etc/passwd"  # noqa: S105 - a file
 SHADOW = "/etc/shadow"
 # Who may be what is not written as text here: a lost line would be a lost account.
 FORBIDDEN_PATHS = frozenset(
@@ -170,6 +170,16 @@ def aged(text: str, aging: Aging) -> tuple[str, list[str]]:
                 line = ":".join(wished)
         lines.append(line)
     return "\n".join(lines), told
+
+
+def has_ended(text: str, user: str, today: int) -> bool:
+    """Return whether a user's password is older than shadow allows, or has to be changed at the next login."""
+    for line in text.split("\n"):
+        values = line.split(":")
+        if values[0] == user and len(values) == 9 and has_password(values[1]) and values[2].isdigit():
+            last = int(values[2])
+            return last == 0 or (values[4].isdigit() and last + int(values[4]) < today)
+    return False
 
 
 def _at_least(now: str, wished: int | None) -> str:

@@ -126,18 +126,21 @@ def see_mounts(wishes: Sequence[mounts.Wish]) -> mounts.Seen:
     mounted = mounts.parse_mountinfo(Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape"))
     units, links, in_use = {}, {}, {}
     for wish in wishes:
-        name = mounts.unit_name(wish.path)
-        for path in (f"{mounts.UNITS}/{name}", f"{mounts.UNITS}/{name}.d/50-bulwark.conf"):
+        name, service = mounts.unit_name(wish.path), mounts.service_name(wish.path)
+        for path in (f"{mounts.UNITS}/{name}", f"{mounts.UNITS}/{name}.d/50-bulwark.conf", f"{mounts.UNITS}/{service}"):
             found = files_host.read(path) if not os.path.islink(path) else None
             if found is not None:
                 units[path] = found.content.decode("utf-8", "surrogateescape")
-        with contextlib.suppress(OSError):
-            links[f"{mounts.WANTS}/{name}"] = os.readlink(f"{mounts.WANTS}/{name}")
+        for path in (f"{mounts.WANTS}/{name}", f"{mounts.WANTS}/{service}"):
+            with contextlib.suppress(OSError):
+                links[path] = os.readlink(path)
         if wish.path not in mounted:
             user = user_of(wish.path)
             if user:
                 in_use[wish.path] = user
-    return mounts.Seen(host.read_text(mounts.FSTAB), units, links, mounted, in_use)
+    # Written by systemd in every container that it is the init of.
+    in_container = os.path.exists("/run/systemd/container")
+    return mounts.Seen(host.read_text(mounts.FSTAB), units, links, mounted, in_use, in_container)
 
 
 def user_of(path: str) -> str:
@@ -293,7 +296,7 @@ def _features(policy: Policy) -> list[str]:
 
 
 def make_stacks(policy: Policy, made: Candidate) -> None:
-    """Let the host's own program build the stacks in the copy. Raises Refused when they do not become what they should."""
+    """Let the host's own program build the stacks in the copy. Raises Refused when they are not what they should be."""
     if not has_pam_auth_update():
         _make_by_authselect(policy, made)
         return

@@ -104,10 +104,12 @@ def _unshare(binds: Sequence[tuple[str, str]]) -> None:
     _mount(b"none", b"/", MS_REC | MS_PRIVATE)
     for source, target in binds:
         _mount(os.fsencode(source), os.fsencode(target), MS_BIND)
+    # sudo writes its log where the candidate says, and nothing of a rehearsal stays.
+    _mount(b"tmpfs", b"/var/log", 0, b"tmpfs")
 
 
-def _mount(source: bytes, target: bytes, flags: int) -> None:
-    if _library().mount(source, target, None, ctypes.c_ulong(flags), None) != 0:
+def _mount(source: bytes, target: bytes, flags: int, kind: bytes | None = None) -> None:
+    if _library().mount(source, target, kind, ctypes.c_ulong(flags), None) != 0:
         raise OSError(f"{target.decode()} cannot be covered: {os.strerror(ctypes.get_errno())}")
 
 
@@ -128,6 +130,8 @@ def _sight(name: str, connecting: bool, address: str, scratch: str) -> dict[str,
         "login_refusal": account_refusal("sshd", name, address),
         "is_connecting": connecting,
     }
+    if found["login_refusal"] and access.has_ended(host.read_text(access.SHADOW), name, int(time.time() // 86400)):
+        found["login_refusal"] += ", because the password has ended; change it before"
     if entry.pw_uid == 0:
         return found
     allowed = _run(["sudo", "-n", "-l", "-U", name, SHELL[0]])
@@ -200,7 +204,7 @@ def _run(argv: Sequence[str], user: pwd.struct_passwd | None = None, text: str =
 
 
 class _Conversation(ctypes.Structure):
-    _fields_ = [("function", ctypes.c_void_p), ("data", ctypes.c_void_p)]  # noqa: RUF012 - as ctypes has it
+    _fields_ = [("function", ctypes.c_void_p), ("data", ctypes.c_void_p)]
 
 
 _ANSWER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)

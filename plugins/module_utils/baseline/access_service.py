@@ -44,7 +44,7 @@ class RolledBack(TransactionError):
 
 
 def stage(raw: Mapping[str, Any], check_mode: bool) -> Result:
-    """Plan and examine; with a difference, and outside check mode, start a second sshd that lives with the candidate."""
+    """Plan and examine; with a difference, outside check mode, start a second sshd that lives with the candidate."""
     policy = Policy.of(raw)
     if not check_mode:
         Engine().settle()
@@ -176,13 +176,13 @@ def _read_by_visudo(made: Candidate) -> None:
         results = [access_host.run_inside(made, ["visudo", "-c", "-f", path]) for path in changed]
         done = next((result for result in results if not result.ok), host.Done(True, "", ""))
     if not done.ok:
-        said = next((line.strip() for line in done.output.splitlines() if ":" in line and "parsed OK" not in line), done.said)
+        said = next(
+            (line.strip() for line in done.output.splitlines() if ":" in line and "parsed OK" not in line), done.said
+        )
         raise Refused(f"nothing was changed: visudo does not accept the rules of sudo: {said}")
 
 
-def _administrators(
-    raw: Mapping[str, Any], policy: Policy, made: Candidate
-) -> tuple[list[access.Verdict], list[str]]:
+def _administrators(raw: Mapping[str, Any], policy: Policy, made: Candidate) -> tuple[list[access.Verdict], list[str]]:
     connecting = access_host.connecting_user()
     names = access_host.administrators(policy, connecting)
     if not names:
@@ -199,13 +199,16 @@ def _administrators(
     refusal = access.refusal(verdicts, connecting)
     if refusal:
         raise Refused(refusal)
-    unable = [f"{verdict.user} could not log in and become root: {verdict.reason}" for verdict in verdicts if not verdict.able]
+    unable = [
+        f"{verdict.user} could not log in and become root: {verdict.reason}" for verdict in verdicts if not verdict.able
+    ]
     return verdicts, unable
 
 
 def _begin(engine: Engine, raw: Mapping[str, Any], made: Candidate, token: str) -> Transaction:
     paths = list(SNAPSHOT)
-    paths += [piece.path for piece in made.pieces if not piece.path.startswith(tuple(f"{path}/" for path in SNAPSHOT))]
+    inside = tuple(f"{path}/" for path in SNAPSHOT)
+    paths += [_topmost(piece.path) for piece in made.pieces if not piece.path.startswith(inside)]
     undo = [Command(argv, required=argv[0] != "umount") for argv in made.mount_plan.undo]
     session = ssh_session()
     connecting = access_host.connecting_user()
@@ -223,6 +226,13 @@ def _begin(engine: Engine, raw: Mapping[str, Any], made: Candidate, token: str) 
             "needs_elevation": connecting not in ("", "root"),
         },
     )
+
+
+def _topmost(path: str) -> str:
+    """Return the path, or the highest directory above it that has to be made for it."""
+    while not os.path.lexists(os.path.dirname(path)):
+        path = os.path.dirname(path)
+    return path
 
 
 def _install(policy: Policy, made: Candidate) -> None:

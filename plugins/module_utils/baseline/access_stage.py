@@ -1,7 +1,7 @@
 # Copyright (c) 2026, bulwark.hardening contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A second sshd on loopback whose logins live with a candidate: the administrator's own key, PAM, and sudo, for real."""
+"""A second sshd on loopback whose logins live with a candidate: the administrator's own key, real PAM, real sudo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from ..transaction import files as safe_files
@@ -48,7 +47,9 @@ def start(policy: Policy) -> dict[str, Any]:
         unit = f"{UNIT_PREFIX}{secrets.token_hex(4)}.service"
         started = host.run(_command(unit, made))
         if not started.ok or not _answers(port):
-            raise Refused(f"nothing was changed: the candidate does not start with a second sshd: {_why(unit, started)}")
+            raise Refused(
+                f"nothing was changed: the candidate does not start with a second sshd: {_why(unit, started)}"
+            )
     except BaseException:
         clear()
         shutil.rmtree(folder, ignore_errors=True)
@@ -96,6 +97,8 @@ def _command(unit: str, made: Candidate) -> list[str]:
         # Runs outside the unit's own mounts, where the copies are busy.
         ("ExecStopPost", f"+/bin/rm -rf --one-file-system {made.folder}"),
         *(("BindPaths", f"{made.at(tree)}:{tree}") for tree in made.trees),
+        # sudo writes its log where the candidate says, and nothing of a rehearsal stays.
+        ("TemporaryFileSystem", "/var/log"),
         *(("TemporaryFileSystem", f"{wish.path}:{_options(wish)}") for wish in made.temporary),
     ]
     flags = [word for name, value in properties for word in ("--property", f"{name}={value}")]
@@ -106,7 +109,7 @@ def _command(unit: str, made: Candidate) -> list[str]:
 def _options(wish: mounts.Wish) -> str:
     options = [option for option in wish.all_options if option != "rw"]
     mode = [] if any(option.startswith("mode=") for option in options) else ["mode=1777"]
-    return ",".join([*mode, *options]).replace("%", "%%")
+    return ",".join([*mode, *options])
 
 
 def _answers(port: int) -> bool:
@@ -124,11 +127,10 @@ def _answers(port: int) -> bool:
 
 
 def _why(unit: str, started: host.Done) -> str:
-    if not started.ok:
-        return started.said
-    log = host.run(["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=5", f"--unit={unit}"])
-    lines: Sequence[str] = [line for line in log.output.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no output"
+    log = host.run(["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=20", f"--unit={unit}"])
+    lines = [line.strip() for line in log.output.splitlines() if line.strip()]
+    causes = [line for line in lines if "ailed" in line or "rror" in line]
+    return (causes or lines or [started.said])[0]
 
 
 def clear() -> None:

@@ -29,6 +29,7 @@ END = "end"
 NEW_MODE = 0o644
 BEGIN_MARK = "# BEGIN bulwark {}"
 END_MARK = "# END bulwark {}"
+SHORTEST_SECRET = 8
 HIDDEN = "(not shown: the file is not readable by everybody)\n"
 
 KEY = re.compile(r"[^\s#;=\[\]]+")
@@ -541,10 +542,12 @@ def with_block(text: str, block: Block, path: str = "the file") -> str:
 
 def secrets(entries: Sequence[Mapping[str, t.Any]]) -> set[str]:
     """Return the texts of entries whose mode keeps others from reading, for the module to hide in its output."""
-    texts = set()
+    texts: set[str] = set()
     for entry in entries:
         mode = str(entry.get("mode") or "")
         if mode and mode[-1:] in "0123":
-            block = entry.get("block") or {}
-            texts |= {str(text) for text in (entry.get("content"), block.get("text")) if text}
-    return texts
+            block, settings = entry.get("block") or {}, entry.get("settings") or {}
+            values = (settings.get("values") or {}).values()
+            texts.update(str(text) for text in (entry.get("content"), block.get("text"), *values) if text is not None)
+    # Something short, such as "root" in a list of users, would hide harmless words all over the output.
+    return {text for text in texts if len(text) >= SHORTEST_SECRET}

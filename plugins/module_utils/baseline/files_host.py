@@ -29,6 +29,7 @@ from .files import Change, Found
 from .host import Done, Refused, group_id, in_words, link_in, run, user_id
 
 ROOT = "/var/lib/bulwark/files"
+CANDIDATES = "candidates"
 LOCK_SECONDS = 60.0
 COMMAND_SECONDS = 900.0
 VALIDATE_SECONDS = 60.0
@@ -114,7 +115,9 @@ def stage(changes: Sequence[Change]) -> list[Item]:
     items: list[Item] = []
     try:
         for change in changes:
-            items.append(Item(change.path, made=_make_parents(change)))
+            items.append(Item(change.path, made=_missing_parents(change)))
+            if items[-1].made:
+                safe_files.make_directories(items[-1].made[-1])
             items[-1] = _staged(change, items[-1].made)
     except OSError as error:
         tidy(items, remove_made=True)
@@ -124,15 +127,13 @@ def stage(changes: Sequence[Change]) -> list[Item]:
     return items
 
 
-def _make_parents(change: Change) -> tuple[str, ...]:
-    """Create the missing directories above a file and return them, outermost first."""
+def _missing_parents(change: Change) -> tuple[str, ...]:
+    """Return the directories above a file that have to be created, outermost first."""
     parent, _name = safe_files.split(change.path)
     missing: list[str] = []
     while change.after is not None and not os.path.lexists(parent):
         missing.insert(0, parent)
         parent = os.path.dirname(parent)
-    if missing:
-        safe_files.make_directories(missing[-1])
     return tuple(missing)
 
 
@@ -308,9 +309,9 @@ def converge(
 def _bring(
     changes: Sequence[Change], wanted: Sequence[tuple[str, ...]], pending: _Pending, root: str, runner: Run
 ) -> None:
-    folder = os.path.join(root, "candidates")
+    folder = os.path.join(root, CANDIDATES)
     try:
-        with _folder(root, "candidates"):
+        with _folder(root, CANDIDATES):
             validate(changes, folder, runner)
     except OSError as error:
         raise Refused(f"{folder} cannot be written: {in_words(error)}; nothing was changed") from error
@@ -367,7 +368,9 @@ class _Pending:
             return items, [tuple(argv) for argv in data["commands"]]
         except FileNotFoundError:
             return [], []
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except OSError as error:
+            raise Refused(f"{self.path} cannot be read: {in_words(error)}; nothing was changed") from error
+        except (ValueError, TypeError, KeyError) as error:
             raise Refused(
                 f"{self.path} tells what an interrupted run had in hand and cannot be read ({error}); compare the "
                 "files that it names with their .bulwark-* neighbours, then remove it and run again"
@@ -378,6 +381,7 @@ class _Pending:
 
     def settle(self) -> None:
         """Undo a set that an interrupted run left half done; of a complete one only the commands are owed."""
+        self._clear_folder()
         items, commands = self._load()
         if not items:
             return
@@ -387,22 +391,32 @@ class _Pending:
             problems = put_back(items)
             if problems:
                 raise Refused("; ".join(problems))
-        self._write([], commands)
+        self.leave(commands)
+
+    def _clear_folder(self) -> None:
+        """Remove what an interrupted run left beside its memory; the lock says that nobody is at it now."""
+        with contextlib.suppress(OSError), safe_files.directory(os.path.dirname(self.path)) as descriptor:
+            for name in os.listdir(descriptor):
+                if name == CANDIDATES or safe_files.TEMPORARY.fullmatch(name):
+                    safe_files.remove_at(descriptor, name)
 
     def remember(self, items: Sequence[Item], commands: Sequence[tuple[str, ...]]) -> None:
         self._write(items, list(dict.fromkeys([*self.owed(), *commands])))
 
     def leave(self, commands: Sequence[tuple[str, ...]]) -> None:
         """Keep only these commands."""
-        if os.path.lexists(self.path) or commands:
-            self._write([], commands)
+        try:
+            if os.path.lexists(self.path) or commands:
+                self._write([], commands)
+        except OSError as error:
+            raise Refused(f"{self.path} cannot be written: {in_words(error)}; run again to finish") from error
 
     def _write(self, items: Sequence[Item], commands: Sequence[tuple[str, ...]]) -> None:
         if not items and not commands:
             parent, name = safe_files.split(self.path)
+            # Should it come back after a power cut, commands run once more: no harm, so no sync.
             with safe_files.directory(parent) as descriptor:
                 safe_files.remove_at(descriptor, name)
-                os.fsync(descriptor)
             return
         text = json.dumps({"items": [asdict(item) for item in items], "commands": [list(argv) for argv in commands]})
         safe_files.write_file(self.path, text.encode(), 0o600, os.geteuid(), os.getegid())
@@ -411,7 +425,9 @@ class _Pending:
 @contextlib.contextmanager
 def _locked(root: str) -> Iterator[_Pending]:
     try:
-        safe_files.make_directories(root)
+        for folder in (os.path.dirname(root), root):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
         os.chmod(root, 0o700)
         lock = Lock(os.path.join(root, "lock"))
         taken = lock.acquire(Clock(), LOCK_SECONDS)

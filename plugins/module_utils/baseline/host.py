@@ -113,6 +113,7 @@ def in_words(error: OSError) -> str:
         errno.EROFS: "the file system is read-only",
         errno.ELOOP: "it is a symbolic link, and links are never written through",
         errno.EBUSY: "it is in use, as a mount point is",
+        errno.EXDEV: "it is a mount point",
         errno.EPERM: "the kernel does not permit it; chattr +i may be set",
     }
     return words.get(error.errno or 0, error.strerror or str(error))

@@ -21,7 +21,7 @@ FSTAB = "/etc/fstab"
 UNITS = "/etc/systemd/system"
 WANTS = f"{UNITS}/local-fs.target.wants"
 # Mounted by PID 1 before it reads fstab.
-KERNEL_PATHS = frozenset({"/dev", "/dev/shm", "/proc", "/run", "/sys"})
+KERNEL_PATHS = frozenset({"/dev", "/dev/shm", "/proc", "/run", "/sys"})  # noqa: S108 - a mount
 # Paths that may be managed at all. Everything else holds programs that logging in needs, or is not ours.
 NEW_PATHS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - paths of mounts, not of temporary files
 MANAGED_PATHS = (
@@ -76,6 +76,7 @@ class Seen:
     links: Mapping[str, str] = field(default_factory=dict)
     mounted: Mapping[str, Mounted] = field(default_factory=dict)
     in_use: Mapping[str, str] = field(default_factory=dict)
+    is_container: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,11 @@ def plan(wishes: Sequence[Wish], seen: Seen) -> Plan:
             by_unit = True
             _set(files, seen.units, f"{UNITS}/{unit_name(wish.path)}", unit(wish))
             _set(links, seen.links, f"{WANTS}/{unit_name(wish.path)}", f"{UNITS}/{unit_name(wish.path)}")
+            if seen.is_container:
+                # Its manager may have mounted the path before systemd starts, which then leaves it as it is.
+                service = service_name(wish.path)
+                _set(files, seen.units, f"{UNITS}/{service}", remount_service(wish))
+                _set(links, seen.links, f"{WANTS}/{service}", f"{UNITS}/{service}")
         elif now is not None:
             drop_in = f"{UNITS}/{unit_name(wish.path)}.d/50-bulwark.conf"
             _set(files, seen.units, drop_in, f"[Mount]\nOptions={','.join(merged(now.options, wish.options))}\n")
@@ -290,6 +296,32 @@ What={wish.source}
 Where={wish.path}
 Type={wish.type}
 Options={",".join(options).replace("%", "%%")}
+
+[Install]
+WantedBy=local-fs.target
+"""
+
+
+def service_name(path: str) -> str:
+    """Return the name of the service that gives a mount its options again."""
+    return f"bulwark-remount-{unit_name(path).replace('.mount', '.service')}"
+
+
+def remount_service(wish: Wish) -> str:
+    """Return a service that gives its options to what was mounted before systemd started."""
+    options = ",".join(["remount", *merged((), wish.all_options)]).replace("%", "%%")
+    return f"""\
+[Unit]
+Description=Mount options of {wish.path}
+ConditionPathIsMountPoint={wish.path}
+DefaultDependencies=no
+After={unit_name(wish.path)}
+Before=local-fs.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/mount -o {options} {wish.source} {wish.path}
 
 [Install]
 WantedBy=local-fs.target

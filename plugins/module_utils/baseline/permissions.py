@@ -112,7 +112,7 @@ def _fit(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     if not pattern:
         return not parts
     if pattern[0] == ANY_DEPTH:
-        return any(_fit(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
+        return any(_fit(parts[depth:], pattern[1:]) for depth in range(len(parts) + 1))
     return bool(parts) and fits(parts[0], pattern[0]) and _fit(parts[1:], pattern[1:])
 
 
@@ -157,9 +157,9 @@ def plan(found: Iterable[tuple[Rule, Facts]], user: Identify, group: Identify) -
             before.setdefault(facts.path, facts)
             after[facts.path] = wished(rule, after.get(facts.path, facts), user, group)
     changes = [Change(before[path], after[path]) for path in before if before[path] != after[path]]
-    skipped = [
+    left_out = [
         f"{change.path} has a second name elsewhere, and others than root can make names there; look at it by hand"
         for change in changes
         if change.before.shared
     ]
-    return tuple(change for change in changes if not change.before.shared), skipped
+    return tuple(change for change in changes if not change.before.shared), left_out

@@ -26,7 +26,7 @@ class Outcome:
 
     changes: tuple[Change, ...]
     overrides: tuple[str, ...]
-    skipped: tuple[str, ...]
+    left_out: tuple[str, ...]
     problems: tuple[str, ...]
 
 
@@ -39,7 +39,7 @@ def converge(
         permissions.check_pattern(path, f"suid_stripped[{number}]")
     notes: list[str] = []
     found = [(rule, facts) for rule in rules for facts in find(rule.pattern, notes)]
-    changes, skipped = permissions.plan(found, user_id, group_id)
+    changes, left_out = permissions.plan(found, user_id, group_id)
     lending = [facts for path in stripped for facts in find(path, notes) if facts.kind == permissions.FILE]
     strips = tuple(Change(facts, _without(facts)) for facts in lending if facts.mode & LENT_RIGHTS)
     overrides = tuple(_overrides(lending, runner))
@@ -48,7 +48,7 @@ def converge(
     if not check_mode:
         problems += [problem for change in changes for problem in _set(change)]
         problems += [problem for facts in lending if facts.path in overrides for problem in _override(facts, runner)]
-    return Outcome(changes, overrides, tuple(dict.fromkeys([*notes, *skipped])), tuple(problems))
+    return Outcome(changes, overrides, tuple(dict.fromkeys([*notes, *left_out])), tuple(problems))
 
 
 def _without(facts: Facts) -> Facts:

@@ -411,3 +411,15 @@ def test_a_default_route_by_advertisement_is_not_thrown_away():
     assert route in problem
     assert policy.host_problems(DEBIAN, variables(ipv6_ra=True), [route]) == []
     assert policy.host_problems(DEBIAN, variables(), []) == []
+
+
+def test_the_role_hands_every_section_to_a_module():
+    tasks = (catalogue.ROLES / "baseline" / "tasks" / "main.yml").read_text(encoding="utf-8")
+    # The builder makes a file of the denied modules.
+    sections = set(catalogue.SECTIONS) - {"kernel_modules_denied"}
+    assert sorted(section for section in sections if f"baseline_policy.{section}" not in tasks) == []
+
+
+def test_the_filter_knows_every_variable_of_the_role():
+    given = yaml.safe_load((catalogue.ROLES / "baseline" / "vars" / "main.yml").read_text(encoding="utf-8"))
+    assert set(given["__baseline_variables"]) == set(catalogue.specification())

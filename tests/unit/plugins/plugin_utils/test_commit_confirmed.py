@@ -188,3 +188,38 @@ def test_a_connection_that_cannot_be_proven_is_refused(connection: FakeConnectio
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
     assert action.calls == []
+
+
+def test_a_host_where_sudo_is_broken_goes_back_by_itself(logins: list[bool]) -> None:
+    """The login works, and nothing can be asked of the host as root: its timer has to act."""
+    no_root = {"failed": True, "msg": "sudo: /etc/sudoers is world writable"}
+    answers = {"apply": [PENDING], "commit": [no_root], "rollback": [no_root], "status": [no_root, ROLLED_BACK]}
+    action = Scripted(answers)
+    result = transact(action)
+    assert (result["failed"], result["rolled_back"], result["access_restored"]) == (True, True, True)
+    assert "world writable" in result["msg"]
+    assert [name for name, _arguments in action.calls] == ["apply", "commit", "rollback", "status", "status"]
+
+
+def test_a_password_that_sudo_refuses_meanwhile_is_waited_out(logins: list[bool]) -> None:
+    wrong = subject.AnsibleError("Incorrect sudo password")
+    action = Scripted({"apply": [PENDING], "commit": [wrong], "status": [wrong, ROLLED_BACK]})
+    result = transact(action)
+    assert (result["failed"], result["rolled_back"]) == (True, True)
+
+
+def test_every_login_becomes_root_where_that_is_the_proof(logins: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[t.Any] = []
+    made = subject.new_login
+
+    def login(target: t.Any, nonce: str, port: int = 0, **options: t.Any) -> Login:
+        seen.append(options.get("elevation"))
+        return made(target, nonce, port, **options)
+
+    monkeypatch.setattr(subject, "new_login", login)
+    monkeypatch.setitem(subject.prove_logins.__globals__, "new_login", login)
+    action = Scripted({"apply": [PENDING], "commit": [COMMITTED]})
+    elevation = subject.Elevation("/run/proof")
+    monkeypatch.setattr(action, "elevation", lambda: elevation)
+    transact(action)
+    assert seen == [elevation] * 4

@@ -112,9 +112,64 @@ def test_logins_are_spread_over_the_time(count: int, seconds: float, waits: list
 def test_the_first_failure_ends_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([True, True, False, True])
 
-    def answer(target: t.Any, nonce: str, port: int) -> subject.Login:
+    def answer(target: t.Any, nonce: str, port: int, elevation: t.Any = None) -> subject.Login:
         return subject.Login(next(answers), port, "")
 
     monkeypatch.setattr(subject, "new_login", answer)
     logins = subject.prove_logins(TARGET, "N1", [22, 2222], 3, 0)
     assert [(login.ok, login.port) for login in logins] == [(True, 22), (True, 2222), (False, 22)]
+
+
+ELEVATION = subject.Elevation("/run/a proof")
+ECHO = 'eval "last=\\${$#}"; SSH_CONNECTION="198.51.100.9 50001 192.0.2.7 22"; export SSH_CONNECTION; '
+
+
+def fake_sudo(folder: Path, body: str) -> None:
+    script = folder / "sudo"
+    script.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+    script.chmod(0o755)
+
+
+def test_sudo_is_asked_anew_and_reads_nothing_without_a_password() -> None:
+    command = ELEVATION.command()
+    assert command[:3] == ["sudo", "-k", "-n"]
+    assert ELEVATION.input is None
+    assert "/bin/cat '/run/a proof'" in command[-1]
+
+
+def test_the_password_is_in_no_argument_and_in_no_representation() -> None:
+    elevation = subject.Elevation("/run/proof", password="s3cret!")
+    assert elevation.input == "s3cret!\n"
+    assert "-S" in elevation.command()
+    assert "s3cret!" not in " ".join(elevation.command()) + repr(elevation)
+
+
+def test_a_login_that_becomes_root_carries_what_root_read(tmp_path: Path) -> None:
+    fake_sudo(tmp_path, "echo bulwark-elevated 0a1b")
+    target = fake_ssh(tmp_path, f'PATH={tmp_path}:$PATH; {ECHO} sh -c "$last"')
+    login = subject.new_login(target, "N1", elevation=ELEVATION)
+    assert (login.ok, login.client_port, login.elevation_proof) == (True, 50001, "0a1b")
+    assert login.to_dict()["elevation_proof"] == "0a1b"
+
+
+def test_the_password_reaches_sudo_by_its_input(tmp_path: Path) -> None:
+    fake_sudo(tmp_path, 'read -r given; echo "bulwark-elevated $given"')
+    target = fake_ssh(tmp_path, f'PATH={tmp_path}:$PATH; {ECHO} sh -c "$last"')
+    elevation = subject.Elevation("/run/proof", password="s3cret")
+    assert subject.new_login(target, "N1", elevation=elevation).elevation_proof == "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [("echo 'sudo: a password is required' >&2; exit 1", "a password is required"), ("exit 0", "did not become root")],
+)
+def test_a_login_that_does_not_become_root_is_none(tmp_path: Path, body: str, detail: str) -> None:
+    fake_sudo(tmp_path, body)
+    target = fake_ssh(tmp_path, f'PATH={tmp_path}:$PATH; {ECHO} sh -c "$last"')
+    login = subject.new_login(target, "N1", elevation=ELEVATION)
+    assert not login.ok
+    assert detail in login.detail
+
+
+def test_a_plain_login_says_nothing_about_root() -> None:
+    assert "elevation_proof" not in subject.Login(True, 22, "").to_dict()

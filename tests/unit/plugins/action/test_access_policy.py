@@ -1,0 +1,122 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's side: a wrong policy never reaches the host, and a candidate is tried before it is applied."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from ansible_collections.bulwark.hardening.plugins.action import access_policy as subject
+from ansible_collections.bulwark.hardening.plugins.plugin_utils.commit_confirmed import Refused
+from ansible_collections.bulwark.hardening.plugins.plugin_utils.new_login import Login
+
+STAGED = {"changed": True, "stage": {"port": 40123}}
+
+
+class Become:
+    def __init__(self, name="ansible.builtin.sudo", **options):
+        self.name, self.options = name, options
+
+    def get_option(self, name, playcontext=None):
+        return self.options.get(name)
+
+
+class Connection:
+    def __init__(self, become, transport="ssh"):
+        self.become, self.transport = become, transport
+        self.options = {"host": "192.0.2.7", "port": 22, "remote_user": "admin", "host_key_checking": True}
+
+    def get_option(self, name):
+        return self.options.get(name)
+
+
+class Action(subject.ActionModule):
+    """The plugin without Ansible around it; answers come from a table of operations."""
+
+    def __init__(self, become=None, transport="ssh", check_mode=False, answers=None):
+        self._connection = Connection(become, transport)
+        self._task = SimpleNamespace(args={}, check_mode=check_mode)
+        self._play_context = None
+        self._vars = {}
+        self.answers = answers or {"stage": STAGED, "apply": {"changed": True}}
+        self.called = []
+
+    def call(self, arguments, operation, **more):
+        self.called.append(operation)
+        return self.answers[operation]
+
+
+@pytest.fixture(name="logins")
+def scripted_logins(monkeypatch):
+    made = []
+
+    def login(target, nonce, **options):
+        made.append(options)
+        return Login(made_ok[0], 40123, "" if made_ok[0] else "sudo: a password is required")
+
+    made_ok = [True]
+    monkeypatch.setattr(subject, "new_login", login)
+    return SimpleNamespace(made=made, ok=made_ok)
+
+
+def test_a_wrong_policy_is_refused_on_the_controller():
+    with pytest.raises(Refused, match=r"mounts\[0\]"):
+        Action().prepare({"mounts": [{"path": "/usr"}]}, {})
+
+
+@pytest.mark.parametrize(("password", "known"), [(None, False), ("secret", True)])
+def test_the_host_learns_whether_there_is_a_password_and_never_which(password, known):
+    prepared = Action(Become(become_pass=password)).prepare({"operation": "apply"}, {})
+    assert prepared == {"operation": "apply", "has_become_password": known}
+
+
+@pytest.mark.parametrize(
+    ("become", "message"), [(Become("su"), "'su' cannot be proven"), (Become(become_user="bob"), "'bob'")]
+)
+def test_root_by_other_means_than_sudo_is_refused(become, message):
+    with pytest.raises(Refused, match=message):
+        Action(become).prepare({}, {})
+
+
+def test_a_login_as_root_needs_no_sudo(logins):
+    action = Action(None)
+    assert action.elevation() is None
+    assert action.execute({})["changed"] is True
+    assert logins.made[0]["elevation"] is None
+
+
+def test_the_candidate_is_tried_before_it_is_applied(logins):
+    action = Action(Become())
+    action.execute({})
+    assert action.called == ["stage", "apply"]
+    assert logins.made[0]["loopback_port"] == 40123
+    assert logins.made[0]["elevation"].proof_path == "/run/bulwark-access-proof"
+
+
+def test_a_candidate_without_sudo_is_not_applied(logins):
+    logins.ok[0] = False
+    action = Action(Become())
+    result = action.execute({})
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert "with the new policy admin could not log in and become root: sudo: a password is required" in result["msg"]
+    assert action.called == ["stage"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "check_mode"),
+    [({"changed": False}, False), ({"failed": True, "msg": "no"}, False), ({"changed": True}, True)],
+)
+def test_without_anything_to_do_the_host_is_called_once(logins, answer, check_mode):
+    action = Action(Become(), check_mode=check_mode, answers={"stage": answer})
+    assert action.execute({}) == answer
+    assert action.called == ["stage"]
+    assert logins.made == []
+
+
+def test_the_proof_is_where_the_module_writes_it():
+    from ansible_collections.bulwark.hardening.plugins.module_utils.baseline import access_service
+
+    assert subject.PROOF_PATH == access_service.PROOF
