@@ -12,6 +12,7 @@ from .parameters import Parameters, complete
 from .reader import Reader
 from .readers import (
     aide,
+    boot,
     clock,
     fail2ban,
     files,
@@ -34,6 +35,7 @@ READERS: Mapping[str, Reader] = {
     name: reader
     for module in (
         aide,
+        boot,
         clock,
         fail2ban,
         files,

@@ -49,7 +49,11 @@ login_defs             values*: {UMASK: COND}
 shell_umask            umask*: "027" (at least these bits), of: [login_shell, interactive_shell, pam], services: [sshd]
 shell_variable         values: {TMOUT: COND}, read_only: [TMOUT], core_limit: COND
 audit_rules            rules*: [lines], exact: false
+audit_privileged       skip: [directories]: each program with a SUID or SGID bit has a rule
 audit_status           values*: {enabled: COND, lost: COND, backlog_limit: COND, failure: COND}, daemon: true
+boot_password          superuser: name (of Debian's boot menu)
+lockdown               (nothing: at least integrity)
+secure_boot            (nothing: the firmware must have it on)
 apparmor               enforce: true, except: [profile globs]
 selinux                mode: enforcing
 listeners              allowed*: [{port* (number or "*"), protocol: tcp|udp, process: name}],

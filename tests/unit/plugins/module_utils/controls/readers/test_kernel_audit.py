@@ -76,7 +76,7 @@ RULES = ["-w /etc/passwd -p wa -k identity", "-w /etc/group -p wa -k identity", 
     ],
 )
 def test_what_the_kernel_has(make_host, loaded, exact, verdict, observed):
-    host = make_host({}, {"auditctl -l": "\n".join(loaded), "auditctl -s": ""})
+    host = make_host({"/etc/passwd": ""}, {"auditctl -l": "\n".join(loaded), "auditctl -s": ""})
     seen = host.observe("audit_rules", rules=RULES, exact=exact)
     assert seen.verdict == verdict
     assert observed in seen.observed
@@ -105,3 +105,77 @@ def test_a_kernel_that_refuses_is_unknown(make_host):
     refused = Answer(4, "", "Error - You must be root to run this program.\n")
     with pytest.raises(Unreadable, match="You must be root"):
         make_host({}, {"auditctl": refused}).observe("audit_rules", rules=RULES)
+
+
+def test_a_watch_in_a_directory_that_is_not_there_is_no_failure(make_host):
+    host = make_host({"/etc/passwd": "", "/etc/netplan": None}, {"auditctl -l": f"{RULES[0]}\n", "auditctl -s": STATUS})
+    seen = host.observe("audit_rules", rules=[RULES[0], "-w /nowhere/file -p wa -k x"])
+    assert seen.verdict == "pass"
+    assert "there is no /nowhere" in seen.reason
+    seen = host.observe("audit_rules", rules=[RULES[0], "-w /etc/later -p wa -k x"])
+    assert seen.verdict == "fail"
+
+
+@pytest.mark.parametrize(("enabled", "verdict"), [("2", "pending"), ("1", "fail")])
+def test_a_rule_that_waits_behind_the_lock_is_pending(make_host, enabled, verdict):
+    files = {"/etc/group": "", "/etc/audit/rules.d/50-bulwark.rules": "\n".join(RULES)}
+    status = STATUS.replace("enabled 1", f"enabled {enabled}")
+    seen = make_host(files, {"auditctl -l": f"{RULES[0]}\n", "auditctl -s": status}).observe("audit_rules", rules=RULES)
+    assert seen.verdict == verdict
+
+
+def test_behind_the_lock_only_what_is_written_is_pending(make_host):
+    status = STATUS.replace("enabled 1", "enabled 2")
+    host = make_host({"/etc/group": ""}, {"auditctl -l": f"{RULES[0]}\n", "auditctl -s": status})
+    assert host.observe("audit_rules", rules=RULES).verdict == "fail"
+
+
+def privileged(path, rest="-F perm=x -F auid>=1000 -F auid!=-1 -F key=privileged"):
+    return f"-a always,exit -S all -F path={path} {rest}"
+
+
+FOUND = "f\t4755\t0\t0\t/usr/bin/su\0f\t2755\t0\t42\t/usr/bin/chage\0"
+BOTH = [privileged("/usr/bin/su"), privileged("/usr/bin/chage")]
+
+
+@pytest.mark.parametrize(
+    ("found", "loaded", "verdict", "observed"),
+    [
+        (FOUND, BOTH, "pass", "2 programs recorded"),
+        (FOUND, [*BOTH, privileged("/usr/bin/gone")], "pass", "2 programs recorded"),
+        (FOUND, BOTH[:1], "fail", "/usr/bin/chage not recorded"),
+        (FOUND, ["No rules"], "fail", "/usr/bin/su not recorded"),
+        # A rule that sees only some runs is none.
+        (FOUND, [BOTH[0], privileged("/usr/bin/chage", "-F perm=wa -F key=k")], "fail", "/usr/bin/chage not recorded"),
+        (FOUND, [BOTH[0], privileged("/usr/bin/chage", "-F perm=x -F auid=1001")], "fail", "/usr/bin/chage"),
+        (FOUND, [BOTH[0], BOTH[1].replace("always", "never")], "fail", "/usr/bin/chage not recorded"),
+        (FOUND, [BOTH[0], "-w /usr/bin/chage -p x -k any"], "pass", "2 programs recorded"),
+        # Neither a directory, a file that nobody runs, nor one on a file system without such bits lends rights.
+        (
+            FOUND + "d\t2755\t0\t0\t/srv\0f\t4644\t0\t0\t/opt/data\0f\t4755\t0\t0\t/home/x/su\0",
+            BOTH,
+            "pass",
+            "2 programs",
+        ),
+        ("f\t0666\t0\t0\t/srv/open\0", BOTH, "not_applicable", ""),
+    ],
+)
+def test_programs_that_lend_rights_are_recorded(make_host, found, loaded, verdict, observed):
+    mounts = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 8:2 / /home rw,nosuid - ext4 /dev/b rw\n"
+    programs = {"find": found, "auditctl -l": "\n".join(loaded), "auditctl -s": STATUS}
+    seen = make_host({"/proc/self/mountinfo": mounts}, programs).observe("audit_privileged")
+    assert seen.verdict == verdict
+    assert observed in seen.observed
+
+
+def test_a_program_that_waits_behind_the_lock_is_pending(make_host):
+    files = {"/etc/audit/rules.d/50-bulwark.rules": "\n".join(BOTH)}
+    programs = {"find": FOUND, "auditctl -l": BOTH[0], "auditctl -s": STATUS.replace("enabled 1", "enabled 2")}
+    seen = make_host(files, programs).observe("audit_privileged")
+    assert (seen.verdict, seen.observed) == ("pending", "/usr/bin/chage not recorded")
+
+
+def test_a_search_that_fails_is_unknown(make_host):
+    programs = {"find": Answer(1, "", "find: no\n"), "auditctl -l": "", "auditctl -s": STATUS}
+    with pytest.raises(Unreadable, match="find: no"):
+        make_host({}, programs).observe("audit_privileged")
