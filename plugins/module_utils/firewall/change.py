@@ -46,6 +46,11 @@ class Management:
     sources: tuple[Network, ...]
     ports: tuple[int, ...]
     controller: str
+    listening: tuple[int, ...] = ()
+
+    def answering(self) -> tuple[int, ...]:
+        """Return the ports on which a new login can be proven: sshd may listen on the others only later."""
+        return tuple(port for port in self.ports if port in self.listening) or self.ports
 
     def to_dict(self) -> Result:
         """Return the facts for the result."""
@@ -59,10 +64,15 @@ class Management:
 def management_of(options: t.Mapping[str, t.Any], session: SshSession | None, listening: t.Sequence[int]) -> Management:
     """Return the management sources and ports; without ports, the session's own and those of the running sshd."""
     sources = tuple(dict.fromkeys(parse_network(item) for item in options.get("management_sources") or ()))
-    ports = [int(port) for port in options.get("management_ports") or ()]
-    if not ports:
-        ports = [*([session.server_port] if session else []), *listening]
-    return Management(sources, tuple(dict.fromkeys(ports)), session.client_address if session else "")
+    listening = [*([session.server_port] if session else []), *listening]
+    ports = [int(port) for port in options.get("management_ports") or listening]
+    ports += [int(port) for port in options.get("dependent_management_ports") or ()]
+    return Management(
+        sources,
+        tuple(dict.fromkeys(ports)),
+        session.client_address if session else "",
+        tuple(dict.fromkeys(listening)),
+    )
 
 
 def lock_out(candidate: Candidate, management: Management, session: SshSession | None) -> list[str]:
@@ -341,7 +351,7 @@ class Change:
             list(dict.fromkeys(paths)),
             commands,
             window_seconds=int(self.options.get("window_seconds") or 90),
-            ports=management.ports,
+            ports=management.answering(),
             data={"backend": backend.name, "retired": [other.name for other in others]},
         )
         transaction.arm()

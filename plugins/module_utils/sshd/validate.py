@@ -204,23 +204,42 @@ def _text(values: Policy, problems: Problems) -> None:
         problems.append(f"{PREFIX}banner: the text has {len(banner)} characters; at most 4096 are accepted")
 
 
-def _key(path: str, text: str, problems: Problems, certificate: bool = False) -> None:
+def _key(path: str, text: str, problems: Problems) -> None:
     try:
         key = keys.parse_public_key(text)
     except keys.InvalidKey as error:
         problems.append(f"{path}: not a public key: {error}")
         return
+    _printable(path, text, problems)
+    if key.is_certificate:
+        problems.append(f"{path}: {key.type} is a certificate")
+
+
+def _printable(path: str, text: str, problems: Problems) -> None:
     if any(ord(character) < 32 or ord(character) == 127 for character in text.strip()):
         problems.append(f"{path}: the key holds a control character")
-    if key.is_certificate is not certificate:
-        problems.append(f"{path}: {key.type} is {'no' if certificate else 'a'} certificate")
+
+
+def _host_certificates(values: Policy, problems: Problems) -> None:
+    seen: set[str] = set()
+    for path, text in _items(values, "host_certificates"):
+        try:
+            certificate = keys.parse_certificate(text)
+        except keys.InvalidKey as error:
+            problems.append(f"{path}: not a host certificate: {error}")
+            continue
+        _printable(path, text, problems)
+        if not certificate.is_host:
+            problems.append(f"{path}: this is the certificate of a user; the CA signs a host's with ssh-keygen -h")
+        if certificate.type in seen:
+            problems.append(f"{path}: a second {certificate.type}; sshd shows one for each type of key")
+        seen.add(certificate.type)
 
 
 def _trust(values: Policy, problems: Problems) -> None:
     for path, text in _items(values, "trusted_user_ca_keys"):
         _key(path, text, problems)
-    for path, text in _items(values, "host_certificates"):
-        _key(path, text, problems, certificate=True)
+    _host_certificates(values, problems)
     users: set[str] = set()
     for path, entry in _items(values, "authorized_principals"):
         user = str(entry.get("user") or "")
