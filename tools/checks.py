@@ -31,7 +31,7 @@ def groups() -> dict[str, list[Step]]:
             for path in sorted((ROOT / "molecule").glob("*/molecule.yml"))
         ],
         "hosts": host_tests(),
-        "lockout": [Step("lockout", [[PYTHON, "tests/lockout/run.py", "--seed=1", "--cases=24"]], after=[IMAGES])],
+        "lockout": [Step("lockout", [[PYTHON, "tests/lockout/run.py", "--seed=1", "--cases=60"]], after=[IMAGES])],
         "budget": [Step("budget", [[PYTHON, "tests/benchmark/run.py", "--sample"]], after=[IMAGES])],
     }
 
