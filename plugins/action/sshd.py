@@ -36,6 +36,8 @@ class ActionModule(CommitConfirmedAction):
     module_name = "bulwark.hardening.sshd"
     # Whether the connection goes to another port than the one this task began with.
     moved = False
+    # The name under which known_hosts has the host then, empty for ssh's own choice.
+    alias = ""
 
     def prepare(self, arguments: Result, task_vars: Result) -> Result:  # noqa: ARG002 - the base class hands it over
         """Check the whole policy before the host is touched."""
@@ -69,6 +71,7 @@ class ActionModule(CommitConfirmedAction):
                 return result
             if self.follow(wanted):
                 result["connection_port"] = wanted[0]
+                result["connection_host_key_alias"] = self.alias
         return result
 
     def refusal_of_staged(self, staged: Result) -> str:
@@ -103,11 +106,11 @@ class ActionModule(CommitConfirmedAction):
         self.moved = True
         self.known_port = target.known_port or target.port
         self._connection.set_option("port", ports[0])
-        alias = new_login(self.target(), secrets.token_hex(8)).host_key_alias
-        if alias:
+        self.alias = new_login(self.target(), secrets.token_hex(8)).host_key_alias
+        if self.alias:
             # Ansible's own ssh looks the new port up in known_hosts, where only the old one is.
             extra = self._connection.get_option("ssh_extra_args") or ""
-            self._connection.set_option("ssh_extra_args", f"{extra} -o HostKeyAlias={alias}")
+            self._connection.set_option("ssh_extra_args", f"{extra} -o HostKeyAlias={self.alias}")
         else:
             self.known_port = 0
         self._connection.reset()

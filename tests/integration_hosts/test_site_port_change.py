@@ -67,6 +67,17 @@ class Fleet:
         listed = json.loads(self.tool("inventory", "--json"))
         return [str(address) for address in listed["_meta"]["hostvars"][name]["bulwark_addresses"]]
 
+    def known_hosts(self) -> Path:
+        """Return a file that knows the hosts as somebody does who has only ever seen them on this port."""
+        form = "{}" if self.port == OLD else f"[{{}}]:{self.port}"
+        lines = []
+        for line in self.inventory.with_name("known_hosts").read_text(encoding="ascii").splitlines():
+            listed, key = line.split(" ", 1)
+            lines.append(",".join(form.format(name) for name in listed.split(",")) + f" {key}\n")
+        path = self.folder / "known_hosts"
+        path.write_text("".join(lines), encoding="ascii")
+        return path
+
     def site(self, port: int) -> dict[str, int]:
         """Bring the policy with this port, and return how much changed on each host."""
         variables = {
@@ -77,7 +88,12 @@ class Fleet:
             "ssh_ports": [port],
         }
         reach = self.folder / "reach.yml"
-        reach.write_text(json.dumps({"all": {"vars": {"ansible_port": self.port}}}), encoding="utf-8")
+        trust = f"-o UserKnownHostsFile={self.known_hosts()} -o GlobalKnownHostsFile=/dev/null"
+        known = {
+            "ansible_port": self.port,
+            "ansible_ssh_common_args": f"{trust} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes",
+        }
+        reach.write_text(json.dumps({"all": {"vars": known}}), encoding="utf-8")
         command = [
             *("ansible-playbook", "-i", str(self.inventory), "-i", str(reach)),
             *(str(REPOSITORY / "playbooks/site.yml"), "-e", json.dumps(variables)),

@@ -8,13 +8,13 @@ python restart.py orderly|inside-the-window HOST…
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -76,20 +76,23 @@ def reset_inside_the_window(host: str) -> None:
         found = journal(host)
         phase = found["phase"] if found and found["id"] != before else ""
     applied = phase == "APPLIED"
-    os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     output = process.communicate()[0]
     if not applied:
-        raise SystemExit(f"{host}: the change was not applied within {WAIT_SECONDS} s:\n{output[-3000:]}")
+        raise RuntimeError(f"{host}: the change was not applied within {WAIT_SECONDS} s:\n{output[-3000:]}")
     restart(host, "--hard")
     found = journal(host)
     if found.get("phase") != "ROLLED_BACK" or "boot" not in found.get("reason", ""):
-        raise SystemExit(f"{host}: after the reset the journal says {found.get('phase')}: {found.get('reason')}")
+        raise RuntimeError(f"{host}: after the reset the journal says {found.get('phase')}: {found.get('reason')}")
+
+
+WAYS = {"orderly": restart, "inside-the-window": reset_inside_the_window}
 
 
 def main() -> None:
-    work: Callable[[str], None] = restart if sys.argv[1] == "orderly" else reset_inside_the_window
     with ThreadPoolExecutor() as pool:
-        list(pool.map(work, sys.argv[2:]))
+        list(pool.map(lambda wish: WAYS[wish.partition("=")[2]](wish.partition("=")[0]), sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import ipaddress
 import os
 import shutil
@@ -28,6 +29,8 @@ from .ufw_backend import Ufw
 from .validate import validate_policy
 
 Result = dict[str, t.Any]
+# Within a host, a connection that a rule admits needs far less; one that is expected is tried again for longer.
+PROBE_SECONDS = 0.5
 BACKENDS: t.Mapping[str, t.Callable[[str], Backend]] = {"ufw": Ufw, "firewalld": Firewalld}
 
 
@@ -310,6 +313,7 @@ class Change:
         """Try the candidate, then its rollback, in a private namespace. Raises FirewallError when it fails there."""
         plan = backend.rehearsal(candidate)
         if card is None:
+            plan.check()
             return {"supported": False, "reason": "this host has no network card with a global address"}
         probes = inbound_probes(
             candidate.entries,
@@ -320,15 +324,22 @@ class Change:
             management.controller,
             addresses,
         )
-        rehearsal = rehearse(
-            card.name,
-            card.addresses,
-            plan.load,
-            probes,
-            unload=plan.unload,
-            probes_after_rollback=after_rollback(probes, plan.admitted_before),
-            mounts=plan.mounts,
-        )
+        with concurrent.futures.ThreadPoolExecutor(1) as side:
+            checked = side.submit(plan.check)
+            try:
+                rehearsal = rehearse(
+                    card.name,
+                    card.addresses,
+                    plan.load,
+                    probes,
+                    unload=plan.unload,
+                    probes_after_rollback=after_rollback(probes, plan.admitted_before),
+                    mounts=plan.mounts,
+                    probe_timeout_seconds=PROBE_SECONDS,
+                )
+            finally:
+                # What the program itself says about the candidate is the better reason.
+                checked.result()
         if rehearsal.supported and not rehearsal.passed:
             failed = [v for v in (*rehearsal.verdicts, *rehearsal.verdicts_after_rollback) if not v.passed]
             first = failed[0]
