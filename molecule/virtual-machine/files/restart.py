@@ -26,6 +26,8 @@ NEWEST_JOURNAL = (
     "cd /var/lib/bulwark/transactions && cd $(ls | grep ^2 | tail -n 1)/journal && cat $(ls | grep json$ | tail -n 1)"
 )
 WAIT_SECONDS = 150
+# Each look is a login, which costs an emulated machine seconds of its own.
+POLL_SECONDS = 4
 
 
 def ssh(host: str, command: str) -> str:
@@ -73,6 +75,7 @@ def reset_inside_the_window(host: str) -> None:
     until = time.monotonic() + WAIT_SECONDS
     phase = ""
     while phase != "APPLIED" and time.monotonic() < until and process.poll() is None:
+        time.sleep(POLL_SECONDS)
         found = journal(host)
         phase = found["phase"] if found and found["id"] != before else ""
     applied = phase == "APPLIED"

@@ -45,12 +45,7 @@ def stage(raw: Mapping[str, Any], check_mode: bool) -> Result:
     result = _examined(policy, seen, changes, session)
     if changes.is_empty or check_mode:
         return result
-    connecting = seen.connecting_user
-    usable: list[keys.AuthorizedKey] = []
-    if connecting:
-        account = host.account(connecting, {}, {})
-        usable = [entry for file in account.authorized_keys for entry in keys.parse_authorized_keys(file.content)]
-    result["stage"] = rehearsal.stage(changes, usable)
+    result["stage"] = rehearsal.stage(policy, changes, seen.connecting_user)
     return result
 
 
