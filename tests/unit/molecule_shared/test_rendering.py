@@ -160,7 +160,7 @@ def test_images_by_name() -> None:
 def test_errors_end_in_one_sentence_and_exit_code_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert cli.main(["list"]) == 1
     assert capsys.readouterr().err == (
         "hosts.py: disposable hosts need root: namespaces, a bridge and file owners; run this with sudo.\n"

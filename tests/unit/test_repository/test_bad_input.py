@@ -190,18 +190,18 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_site(tmp_path_factory.mktemp("refused"), {**hosts, "good": {}})
 
 
-def test_there_are_enough_bad_values():
+def test_there_are_enough_bad_values() -> None:
     firewall = [path for _variables, path, *_rest in BAD if path.startswith("firewall_")]
     assert len(firewall) >= 20
     assert len(BAD) - len(firewall) >= 20
 
 
-def test_no_host_was_touched(refused):
+def test_no_host_was_touched(refused: Run) -> None:
     assert refused.calls == []
     assert refused.code != 0, refused.output
 
 
-def test_every_host_says_what_is_wrong_with_its_own_value(refused):
+def test_every_host_says_what_is_wrong_with_its_own_value(refused: Run) -> None:
     assert set(refused.messages) == {*BAD_BY_HOST, "good"}, refused.output
     wrong = {}
     for host, (_variables, path, value, accepted) in BAD_BY_HOST.items():
@@ -212,19 +212,19 @@ def test_every_host_says_what_is_wrong_with_its_own_value(refused):
     assert wrong == {}
 
 
-def test_a_good_host_is_not_touched_for_the_bad_ones(refused):
+def test_a_good_host_is_not_touched_for_the_bad_ones(refused: Run) -> None:
     message = refused.messages["good"]
     assert message.startswith("this host was not touched, because a policy was refused, that of bad00, bad01")
 
 
-def test_a_bad_value_is_refused_whatever_the_tags(tmp_path):
+def test_a_bad_value_is_refused_whatever_the_tags(tmp_path: Path) -> None:
     run = run_site(tmp_path, {"bad": {"firewall_logging": "full"}, "good": {}}, "--tags", "ssh")
     assert run.calls == []
     assert run.code != 0
     assert run.messages["bad"].startswith("firewall_logging: 'full' is not accepted")
 
 
-def test_with_good_values_only_the_hosts_would_be_touched(tmp_path):
+def test_with_good_values_only_the_hosts_would_be_touched(tmp_path: Path) -> None:
     """Calls are really counted, and nothing but the bad values kept the others from being made."""
     run = run_site(tmp_path, {"good": {"firewall_rules": [rule()], "ssh_ports": [22]}})
     assert [call["task"] for call in run.calls] == ["Gather the facts that the roles need"], run.output

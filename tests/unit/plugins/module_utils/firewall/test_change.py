@@ -180,7 +180,7 @@ def test_a_representative_is_never_the_host_itself() -> None:
 
 
 def test_cards_without_global_addresses_are_left_out() -> None:
-    links = [
+    links: list[dict[str, Any]] = [
         {"ifname": "lo", "flags": ["LOOPBACK"], "addr_info": [{"local": "127.0.0.1", "prefixlen": 8, "scope": "host"}]},
         {
             "ifname": "eth0",
