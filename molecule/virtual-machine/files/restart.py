@@ -8,7 +8,6 @@ python restart.py orderly|inside-the-window HOST…
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -79,7 +78,7 @@ def reset_inside_the_window(host: str) -> None:
         found = journal(host)
         phase = found["phase"] if found and found["id"] != before else ""
     applied = phase == "APPLIED"
-    with contextlib.suppress(ProcessLookupError):
+    if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     output = process.communicate()[0]
     if not applied:
