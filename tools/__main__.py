@@ -12,7 +12,7 @@ import sys
 import typing as t
 
 from . import checks, collection_tree, hosts, reference, site
-from .paths import CACHE, COLLECTIONS, PYTHON, ROOT, Problem
+from .paths import CACHE, COLLECTIONS, PYTHON, ROOT, Problem, tool
 
 
 def main(arguments: t.Sequence[str]) -> int:
@@ -34,6 +34,14 @@ def program(*command: str) -> t.Callable[[t.Sequence[str]], int]:
         return subprocess.run([PYTHON, *command, *options], cwd=ROOT, check=False).returncode
 
     return run
+
+
+def soak(options: t.Sequence[str]) -> int:
+    """Run what takes too long for every change: virtual machines, then the harmful changes, to which options go."""
+    hosts.prepare()
+    scenario = subprocess.run([tool("molecule"), "test", "-s", checks.MACHINES], cwd=ROOT, check=False).returncode
+    changes = program("tests/lockout/run.py", "--cases=200")(options)
+    return scenario or changes
 
 
 def clean(_options: t.Sequence[str]) -> int:
@@ -66,7 +74,7 @@ def lock(_options: t.Sequence[str]) -> int:
 COMMANDS: dict[str, t.Callable[[t.Sequence[str]], int]] = {
     "site": site.site,
     "test": checks.test,
-    "soak": program("tests/lockout/run.py", "--cases=200"),
+    "soak": soak,
     "bench": program("tests/benchmark/run.py"),
     "hosts": hosts.call,
     "docs": reference.write,

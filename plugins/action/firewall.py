@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.model import RULE_LISTS
 from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.validate import validate_policy
 from ansible_collections.bulwark.hardening.plugins.plugin_utils.commit_confirmed import (
     CommitConfirmedAction,
@@ -37,14 +38,15 @@ class ActionModule(CommitConfirmedAction):
             prepared["management_sources"] = addresses(
                 arguments.get("management_sources"), "firewall_management_sources"
             )
-            prepared["rules"] = [
-                {
-                    **rule,
-                    "sources": addresses(rule.get("sources"), f"firewall_rules[{index}].sources"),
-                    "destinations": addresses(rule.get("destinations"), f"firewall_rules[{index}].destinations"),
-                }
-                for index, rule in enumerate(arguments.get("rules") or [])
-            ]
+            for name in RULE_LISTS:
+                prepared[name] = [
+                    {
+                        **rule,
+                        "sources": addresses(rule.get("sources"), f"firewall_{name}[{index}].sources"),
+                        "destinations": addresses(rule.get("destinations"), f"firewall_{name}[{index}].destinations"),
+                    }
+                    for index, rule in enumerate(arguments.get(name) or [])
+                ]
         except UnresolvedGroup as problem:
             raise Refused(str(problem)) from problem
         return prepared

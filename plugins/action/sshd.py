@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import typing as t
+
+from ansible.errors import AnsibleConnectionFailure
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.sshd.validate import validate_policy
 from ansible_collections.bulwark.hardening.plugins.plugin_utils.commit_confirmed import (
@@ -14,7 +17,7 @@ from ansible_collections.bulwark.hardening.plugins.plugin_utils.commit_confirmed
     Refused,
     Result,
 )
-from ansible_collections.bulwark.hardening.plugins.plugin_utils.new_login import known_host_name, new_login
+from ansible_collections.bulwark.hardening.plugins.plugin_utils.new_login import new_login
 
 
 def port_steps(current: t.Sequence[int], wanted: t.Sequence[int]) -> list[list[int]]:
@@ -31,6 +34,10 @@ class ActionModule(CommitConfirmedAction):
     """Run one sshd policy as one transaction, or two when every port changes."""
 
     module_name = "bulwark.hardening.sshd"
+    # Whether the connection goes to another port than the one this task began with.
+    moved = False
+    # The name under which known_hosts has the host then, empty for ssh's own choice.
+    alias = ""
 
     def prepare(self, arguments: Result, task_vars: Result) -> Result:  # noqa: ARG002 - the base class hands it over
         """Check the whole policy before the host is touched."""
@@ -41,7 +48,8 @@ class ActionModule(CommitConfirmedAction):
 
     def execute(self, arguments: Result) -> Result:
         """Stage the candidate, log in to it, then apply it."""
-        self.proves_logins()
+        if self.proves_logins():
+            self.target()  # refuses a connection that cannot be proven, while there is nothing to clean up
         staged = self.call(arguments, "stage")
         if staged.get("failed") or not staged.get("changed") or self._task.check_mode:
             return staged
@@ -56,12 +64,14 @@ class ActionModule(CommitConfirmedAction):
                     return staged
             refusal = self.refusal_of_staged(staged)
             if refusal:
+                self.unstage(arguments)
                 return {**staged, "failed": True, "changed": bool(result), "msg": refusal}
             result = self.transact({**arguments, "ports": ports})
             if result.get("failed"):
                 return result
             if self.follow(wanted):
                 result["connection_port"] = wanted[0]
+                result["connection_host_key_alias"] = self.alias
         return result
 
     def refusal_of_staged(self, staged: Result) -> str:
@@ -81,17 +91,27 @@ class ActionModule(CommitConfirmedAction):
             f"on loopback: {login.detail}"
         )
 
+    def unstage(self, arguments: Result) -> None:
+        """End the staged sshd; out of reach, it ends by itself within a minute."""
+        with contextlib.suppress(AnsibleConnectionFailure):
+            self.call(arguments, "unstage")
+
     def follow(self, ports: list[int]) -> bool:
         """Use a wanted port, which listens by now, for everything that comes after; returns whether it differs."""
         if not ports or not self.proves_logins():
             return False
-        if self.target().port in ports:
-            return self.known_port != 0
         target = self.target()
-        self.known_port = target.port
-        # Ansible's own ssh looks the new port up in known_hosts, where only the old one is.
-        alias = f" -o HostKeyAlias={known_host_name(target.host, target.port)}"
-        self._connection.set_option("ssh_extra_args", (self._connection.get_option("ssh_extra_args") or "") + alias)
+        if target.port in ports:
+            return self.moved
+        self.moved = True
+        self.known_port = target.known_port or target.port
         self._connection.set_option("port", ports[0])
+        self.alias = new_login(self.target(), secrets.token_hex(8)).host_key_alias
+        if self.alias:
+            # Ansible's own ssh looks the new port up in known_hosts, where only the old one is.
+            extra = self._connection.get_option("ssh_extra_args") or ""
+            self._connection.set_option("ssh_extra_args", f"{extra} -o HostKeyAlias={self.alias}")
+        else:
+            self.known_port = 0
         self._connection.reset()
         return True

@@ -57,7 +57,7 @@ options:
     type: list
     elements: dict
     default: []
-    suboptions:
+    suboptions: &rule
       name:
         description: Unique name, 1 to 64 of letters, digits, space, C(.), C(_) and C(-). V(management) is taken.
         type: str
@@ -106,6 +106,24 @@ options:
         description: Kept beside the rule where the backend can hold it. Up to 200 printable characters.
         type: str
         default: ''
+  group_rules:
+    description: More rules, behind O(rules). Messages name the list and the place in it where a faulty rule stands.
+    type: list
+    elements: dict
+    default: []
+    suboptions: *rule
+  host_rules:
+    description: More rules, behind O(group_rules).
+    type: list
+    elements: dict
+    default: []
+    suboptions: *rule
+  dependent_rules:
+    description: More rules, behind O(host_rules).
+    type: list
+    elements: dict
+    default: []
+    suboptions: *rule
   default_inbound:
     description:
       - What happens to a connection to this host that no rule matches.
@@ -118,6 +136,9 @@ options:
     description:
       - What happens to a connection from this host that no rule matches.
       - Other than V(allow), a policy is refused that would cut name servers, package mirrors or time; see O(allow_cut).
+      - Whatever is chosen, answers and error messages pass, and with firewalld all ICMP does. With ufw, its own
+        before6.rules let the host ping others over IPv6, while its before.rules do not over IPv4; a line for the chain
+        ufw-before-output there changes that.
     type: str
     choices: [allow, deny, reject]
     default: allow
@@ -141,6 +162,13 @@ options:
     default: []
   management_ports:
     description: TCP ports of SSH. Empty means the port of this module's session and those of the running sshd.
+    type: list
+    elements: int
+    default: []
+  dependent_management_ports:
+    description:
+      - TCP ports on which SSH is going to listen. Opened like O(management_ports), in addition to them.
+      - New logins are proven only on ports where sshd listens already.
     type: list
     elements: int
     default: []
@@ -259,31 +287,36 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.backend
 from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.change import Change, RolledBack
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.engine import TransactionError
 
+RULES: dict[str, t.Any] = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "options": {
+        "name": {"type": "str", "required": True},
+        "direction": {"type": "str", "choices": ["in", "out"], "default": "in"},
+        "action": {"type": "str", "choices": ["allow", "deny", "reject", "limit"], "default": "allow"},
+        "protocol": {"type": "str", "choices": ["tcp", "udp", "any", "esp", "ah", "gre"], "default": "tcp"},
+        "ports": {"type": "list", "elements": "str", "default": []},
+        "sources": {"type": "list", "elements": "str", "default": []},
+        "destinations": {"type": "list", "elements": "str", "default": []},
+        "interface": {"type": "str", "default": ""},
+        "log": {"type": "bool", "default": False},
+        "comment": {"type": "str", "default": ""},
+    },
+}
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "backend": {"type": "str", "choices": ["ufw", "firewalld"], "required": True},
-    "rules": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "name": {"type": "str", "required": True},
-            "direction": {"type": "str", "choices": ["in", "out"], "default": "in"},
-            "action": {"type": "str", "choices": ["allow", "deny", "reject", "limit"], "default": "allow"},
-            "protocol": {"type": "str", "choices": ["tcp", "udp", "any", "esp", "ah", "gre"], "default": "tcp"},
-            "ports": {"type": "list", "elements": "str", "default": []},
-            "sources": {"type": "list", "elements": "str", "default": []},
-            "destinations": {"type": "list", "elements": "str", "default": []},
-            "interface": {"type": "str", "default": ""},
-            "log": {"type": "bool", "default": False},
-            "comment": {"type": "str", "default": ""},
-        },
-    },
+    "rules": RULES,
+    "group_rules": RULES,
+    "host_rules": RULES,
+    "dependent_rules": RULES,
     "default_inbound": {"type": "str", "choices": ["deny", "reject", "allow"], "default": "deny"},
     "default_outbound": {"type": "str", "choices": ["allow", "deny", "reject"], "default": "allow"},
     "default_routed": {"type": "str", "choices": ["deny", "reject", "allow"]},
     "logging": {"type": "str", "choices": ["off", "low", "medium", "high"], "default": "low"},
     "management_sources": {"type": "list", "elements": "str", "default": []},
     "management_ports": {"type": "list", "elements": "int", "default": []},
+    "dependent_management_ports": {"type": "list", "elements": "int", "default": []},
     "allow_cut": {"type": "list", "elements": "str", "choices": ["dns", "mirrors", "ntp"], "default": []},
     "rehearse": {"type": "bool", "default": True},
     "window_seconds": {"type": "int", "default": 90},

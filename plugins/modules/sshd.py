@@ -63,6 +63,9 @@ options:
         nothing.
       - With socket activation, ports and addresses also go to a drop-in of the socket unit, since sshd ignores
         its own.
+      - A socket unit with C(Accept=yes) stays so. It starts an sshd for each connection, none of which counts the
+        others, so O(max_startups), O(per_source_max_startups) and O(per_source_penalties) have no effect; the run
+        warns of it.
     type: str
     default: keep
     choices:
@@ -367,7 +370,9 @@ options:
       - ecdsa
   host_certificates:
     description:
-      - Host certificates, each in one line as a CA signs it.
+      - Host certificates, each in one line as a CA signs it with C(ssh-keygen -h), at most one for each type of key.
+      - Refused is a certificate that is not for a host key offered here, which sshd would pass over without a word,
+        and a new one that is not valid at this time; one in place that has expired is warned about.
     type: list
     elements: str
     default: []
@@ -445,6 +450,7 @@ options:
     choices:
       - validate
       - stage
+      - unstage
       - apply
       - commit
       - rollback
@@ -601,6 +607,8 @@ def operate(parameters: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.
         raise Refused("sshd can be configured by root only; set become to true")
     if operation == "stage":
         return service.stage(parameters, check_mode)
+    if operation == "unstage":
+        return service.unstage()
     if operation == "apply":
         return service.apply(parameters, check_mode)
     if operation == "status":

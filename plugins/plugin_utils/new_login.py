@@ -30,6 +30,8 @@ UNMULTIPLEXED = (
 # Root's answer: what is in a file that only root can read, or nothing where there is no such file.
 ELEVATED_LINE = re.compile(r"^bulwark-elevated ?(?P<proof>\S*)\s*$", re.M)
 LOGIN_LINE = re.compile(r"^bulwark-login (?P<nonce>\S+) (?P<ca>\S+) (?P<cp>\d+) (?P<sa>\S+) (?P<sp>\d+)\s*$", re.M)
+# What ssh says last when it does not trust the key that the host shows.
+UNKNOWN_HOST_KEY = "Host key verification failed."
 # Carries a login to a port on the managed host's loopback through a session that is already allowed; works where
 # sshd forbids forwarding.
 RELAY = """
@@ -96,7 +98,10 @@ class Elevation:
 
 @dataclass(frozen=True)
 class Login:
-    """What one attempt to log in showed."""
+    """What one attempt to log in showed.
+
+    ``host_key_alias`` is the name under which the host's key was looked up, empty for ssh's own choice.
+    """
 
     ok: bool
     port: int
@@ -105,6 +110,7 @@ class Login:
     client_port: int = 0
     server_address: str = ""
     server_port: int = 0
+    host_key_alias: str = ""
     elevation_proof: str | None = None
 
     def to_dict(self) -> dict[str, t.Any]:
@@ -125,16 +131,26 @@ def known_host_name(host: str, port: int) -> str:
     return host if port == 22 else f"[{host}]:{port}"
 
 
-def login_command(target: SshTarget, port: int, remote_command: str, proxy_command: str = "") -> list[str]:
+def host_key_aliases(target: SshTarget, port: int) -> list[str]:
+    """Return under which names to look up the host's key, one after the other; empty is ssh's own choice.
+
+    On another port than the target's own the same server answers with the same keys, so known_hosts has them under
+    the target's name. Certificates of a host CA name the host without a port, and need ssh's own choice.
+    """
+    known_port = target.known_port or target.port
+    return [""] if port == known_port else [known_host_name(target.host, known_port), ""]
+
+
+def login_command(
+    target: SshTarget, port: int, remote_command: str, host_key_alias: str = "", proxy_command: str = ""
+) -> list[str]:
     """Return the argument list of one unmultiplexed login.
 
-    A port other than the target's own is looked up in known_hosts under the target's name, since the same server
-    answers there with the same host keys.
+    With a proxy command, which leads where it leads, port is only what known_hosts is asked for.
     """
     command = [target.executable, *UNMULTIPLEXED, "-o", f"ConnectTimeout={target.timeout_seconds}", "-n"]
-    known_port = target.known_port or target.port
-    if port != known_port or proxy_command:
-        command += ["-o", f"HostKeyAlias={known_host_name(target.host, known_port)}"]
+    if host_key_alias:
+        command += ["-o", f"HostKeyAlias={host_key_alias}"]
     if proxy_command:
         command += ["-o", f"ProxyCommand={proxy_command}"]
     command += ["-o", f"Port={port}", *target.arguments]
@@ -148,7 +164,7 @@ def login_command(target: SshTarget, port: int, remote_command: str, proxy_comma
 def relay_command(target: SshTarget, loopback_port: int, python: str = "python3") -> str:
     """Return the ProxyCommand that reaches a loopback port of the managed host through a normal login."""
     remote = shlex.join([python, "-c", RELAY.strip(), str(loopback_port)])
-    command = login_command(target, target.port, remote)
+    command = login_command(target, target.port, remote, host_key_aliases(target, target.port)[0])
     command.remove("-n")
     return shlex.join(command).replace("%", "%%")
 
@@ -181,11 +197,23 @@ def new_login(
     login counts only if the user becomes root in it.
     """
     port = port or target.port
-    proxy = relay_command(target, loopback_port, python) if loopback_port else ""
     remote = f"echo bulwark-login {shlex.quote(nonce)} $SSH_CONNECTION"
     if elevation is not None:
         remote += f" && exec {shlex.join(elevation.command())}"
-    command = login_command(target, loopback_port or port, remote, proxy)
+    if loopback_port:
+        proxy = relay_command(target, loopback_port, python)
+        command = login_command(target, target.known_port or target.port, remote, proxy_command=proxy)
+        return _attempt(target, command, nonce, loopback_port, elevation)
+    logins = []
+    for alias in host_key_aliases(target, port):
+        login = _attempt(target, login_command(target, port, remote, alias), nonce, port, elevation)
+        logins.append(replace(login, host_key_alias=alias))
+        if login.detail != UNKNOWN_HOST_KEY:
+            return logins[-1]
+    return logins[0]
+
+
+def _attempt(target: SshTarget, command: list[str], nonce: str, port: int, elevation: Elevation | None) -> Login:
     given: dict[str, t.Any] = {"stdin": subprocess.DEVNULL}
     if elevation is not None and elevation.input is not None:
         command.remove("-n")

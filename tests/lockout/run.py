@@ -134,6 +134,10 @@ class Host:
         """Return the policy in force, as the programs themselves describe it."""
         return "\n".join(line.rstrip() for line in self.root(STATE[self.domain]).splitlines() if line.strip())
 
+    def transactions(self) -> set[str]:
+        """Return the names in the journal's folder; the oldest are pruned while a run goes on."""
+        return set(self.root("ls /var/lib/bulwark/transactions").split())
+
     def transaction(self) -> dict[str, Any]:
         """Return the journal of the pending transaction, or nothing."""
         done = self.ssh(f"sudo -n sh -c {quote(NEWEST_JOURNAL.format('pending'))}", timeout=20)
@@ -249,7 +253,7 @@ def try_case(host: Host, case: Case, log: Path) -> Outcome:
     faults: list[str] = []
     for command in case.setup:
         host.root(command)
-    before, journals = host.state(), host.root("ls /var/lib/bulwark/transactions")
+    before, journals = host.state(), host.transactions()
     prober = Prober(host)
     prober.start()
     variables = {**baseline(host), **case.variables, "controller_public_key": public_key(host)}
@@ -280,11 +284,7 @@ def try_case(host: Host, case: Case, log: Path) -> Outcome:
     prober.join()
     if ending not in case.ending.split(" or "):
         faults.append(f"ended as {ending}, expected {case.ending}")
-    if (
-        ending == "refused"
-        and host.root("ls /var/lib/bulwark/transactions") != journals
-        and "rolled_back" not in case.ending
-    ):
+    if ending == "refused" and host.transactions() - journals and "rolled_back" not in case.ending:
         faults.append("a refused change left a transaction behind")
     if ending != "refused" and not faults and last_phase(host) != "ROLLED_BACK":
         faults.append(f"the journal ends in {last_phase(host)}")

@@ -12,6 +12,7 @@ import sys
 
 def main() -> None:
     selector = selectors.DefaultSelector()
+    listeners: dict[int, socket.socket] = {}
     for port in map(int, sys.argv[1:]):
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             listener = socket.socket(socket.AF_INET6, kind)
@@ -21,9 +22,10 @@ def main() -> None:
             if kind == socket.SOCK_STREAM:
                 listener.listen(64)
             selector.register(listener, selectors.EVENT_READ, kind)
+            listeners[listener.fileno()] = listener
     while True:
         for key, _events in selector.select():
-            listener = key.fileobj
+            listener = listeners[key.fd]
             if key.data == socket.SOCK_STREAM:
                 connection, _peer = listener.accept()
                 connection.sendall(b"hello\n")

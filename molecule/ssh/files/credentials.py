@@ -1,7 +1,7 @@
 # Copyright (c) 2026, bulwark.hardening contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make a user CA, keys and certificates in a directory: credentials.py DIRECTORY."""
+"""Make CAs, keys and certificates of users in a directory: credentials.py DIRECTORY."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def keygen(*arguments: str) -> None:
 def main() -> None:
     directory = Path(sys.argv[1])
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in ("user_ca", "stranger_ca", "good", "revoked", "foreign", *CERTIFICATES):
+    for name in ("user_ca", "host_ca", "stranger_ca", "good", "revoked", "foreign", *CERTIFICATES):
         keygen("-t", "ed25519", "-N", "", "-C", name, "-f", str(directory / name))
     keygen("-t", "rsa", "-b", "2048", "-N", "", "-C", "short", "-f", str(directory / "short"))
     for name, (principal, serial, validity) in CERTIFICATES.items():

@@ -46,11 +46,39 @@ def login(
     return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
+def login_trusting(
+    scenario: Any, folder: Path, authority: str, address: str, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Try a login as bob by a client that knows no host key, only a CA of hosts."""
+    known = folder / "known_hosts"
+    known.write_text(f"@cert-authority * {(CREDENTIALS / f'{authority}.pub').read_text('ascii')}", encoding="ascii")
+    strict = ["-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={known}", "-o", "GlobalKnownHostsFile=none"]
+    command = ["ssh", *strict, *ALONE, *options, "-i", str(CREDENTIALS / "good"), f"bob@{address}", "id -un"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_key_admits(scenario: Any, target: str, family: int) -> None:
     done = login(scenario, target, "bob", "good", family=family)
     assert done.stdout.strip() == "bob", done.stderr
+
+
+@pytest.mark.parametrize("kind", ["ssh-ed25519", "rsa-sha2-512"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_client_that_trusts_only_the_host_ca_knows_the_host(
+    scenario: Any, tmp_path: Path, target: str, kind: str
+) -> None:
+    options = ["-o", f"HostKeyAlgorithms={kind}-cert-v01@openssh.com"]
+    done = login_trusting(scenario, tmp_path, "host_ca", scenario.address(target), *options)
+    assert done.stdout.strip() == "bob", done.stderr
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_client_that_trusts_another_ca_does_not(scenario: Any, tmp_path: Path, target: str) -> None:
+    done = login_trusting(scenario, tmp_path, "stranger_ca", scenario.address(target))
+    assert done.returncode == 255
+    assert "Host key verification failed" in done.stderr
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -117,6 +145,15 @@ def test_the_listener_is_held_by_whom_the_policy_says(scenario: Any, target: str
     held_by_systemd = target.startswith("socket")
     assert host.service("ssh.socket").is_running == held_by_systemd
     assert host.service("ssh.socket").is_enabled == held_by_systemd
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_each_socket_keeps_its_way_of_accepting(scenario: Any, target: str) -> None:
+    host = scenario.host(target)
+    each = target == "socket12"
+    assert host.check_output("systemctl show --value --property=Accept ssh.socket") == ("yes" if each else "no")
+    # A process for each connection needs no service that stays.
+    assert host.service("ssh.service").is_running != each
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -42,13 +42,15 @@ class Candidate:
 class RehearsalPlan:
     """How the candidate is loaded, and unloaded again, inside the rehearsal's namespace.
 
-    admitted_before tells for (source, destination, port) whether the old state admits a TCP connection.
+    admitted_before tells for (source, destination, port) whether the old state admits a TCP connection. check lets the
+    program that will read the candidate check it, beside the rehearsal, and raises FirewallError.
     """
 
     mounts: tuple[tuple[str, str], ...]
     load: tuple[Command, ...]
     unload: tuple[Command, ...]
     admitted_before: t.Callable[[str, str, int], bool]
+    check: t.Callable[[], object]
 
 
 class Backend(t.Protocol):
@@ -72,7 +74,7 @@ class Backend(t.Protocol):
         """Return the commands that make the restored files effective again; called before apply."""
 
     def rehearsal(self, candidate: Candidate) -> RehearsalPlan:
-        """Check the rendered candidate with the program that reads it, and return how to try it."""
+        """Return how to check the rendered candidate with the program that reads it, and how to try it."""
 
     def prepare(self) -> None:
         """Do what has to be done before the snapshot, and is safe even if the change is rolled back."""

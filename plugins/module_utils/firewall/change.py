@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import ipaddress
 import os
 import shutil
@@ -28,6 +29,8 @@ from .ufw_backend import Ufw
 from .validate import validate_policy
 
 Result = dict[str, t.Any]
+# Within a host, a connection that a rule admits needs far less; one that is expected is tried again for longer.
+PROBE_SECONDS = 0.5
 BACKENDS: t.Mapping[str, t.Callable[[str], Backend]] = {"ufw": Ufw, "firewalld": Firewalld}
 
 
@@ -46,6 +49,11 @@ class Management:
     sources: tuple[Network, ...]
     ports: tuple[int, ...]
     controller: str
+    listening: tuple[int, ...] = ()
+
+    def answering(self) -> tuple[int, ...]:
+        """Return the ports on which a new login can be proven: sshd may listen on the others only later."""
+        return tuple(port for port in self.ports if port in self.listening) or self.ports
 
     def to_dict(self) -> Result:
         """Return the facts for the result."""
@@ -59,10 +67,15 @@ class Management:
 def management_of(options: t.Mapping[str, t.Any], session: SshSession | None, listening: t.Sequence[int]) -> Management:
     """Return the management sources and ports; without ports, the session's own and those of the running sshd."""
     sources = tuple(dict.fromkeys(parse_network(item) for item in options.get("management_sources") or ()))
-    ports = [int(port) for port in options.get("management_ports") or ()]
-    if not ports:
-        ports = [*([session.server_port] if session else []), *listening]
-    return Management(sources, tuple(dict.fromkeys(ports)), session.client_address if session else "")
+    listening = [*([session.server_port] if session else []), *listening]
+    ports = [int(port) for port in options.get("management_ports") or listening]
+    ports += [int(port) for port in options.get("dependent_management_ports") or ()]
+    return Management(
+        sources,
+        tuple(dict.fromkeys(ports)),
+        session.client_address if session else "",
+        tuple(dict.fromkeys(listening)),
+    )
 
 
 def lock_out(candidate: Candidate, management: Management, session: SshSession | None) -> list[str]:
@@ -300,6 +313,7 @@ class Change:
         """Try the candidate, then its rollback, in a private namespace. Raises FirewallError when it fails there."""
         plan = backend.rehearsal(candidate)
         if card is None:
+            plan.check()
             return {"supported": False, "reason": "this host has no network card with a global address"}
         probes = inbound_probes(
             candidate.entries,
@@ -310,15 +324,22 @@ class Change:
             management.controller,
             addresses,
         )
-        rehearsal = rehearse(
-            card.name,
-            card.addresses,
-            plan.load,
-            probes,
-            unload=plan.unload,
-            probes_after_rollback=after_rollback(probes, plan.admitted_before),
-            mounts=plan.mounts,
-        )
+        with concurrent.futures.ThreadPoolExecutor(1) as side:
+            checked = side.submit(plan.check)
+            try:
+                rehearsal = rehearse(
+                    card.name,
+                    card.addresses,
+                    plan.load,
+                    probes,
+                    unload=plan.unload,
+                    probes_after_rollback=after_rollback(probes, plan.admitted_before),
+                    mounts=plan.mounts,
+                    probe_timeout_seconds=PROBE_SECONDS,
+                )
+            finally:
+                # What the program itself says about the candidate is the better reason.
+                checked.result()
         if rehearsal.supported and not rehearsal.passed:
             failed = [v for v in (*rehearsal.verdicts, *rehearsal.verdicts_after_rollback) if not v.passed]
             first = failed[0]
@@ -341,7 +362,7 @@ class Change:
             list(dict.fromkeys(paths)),
             commands,
             window_seconds=int(self.options.get("window_seconds") or 90),
-            ports=management.ports,
+            ports=management.answering(),
             data={"backend": backend.name, "retired": [other.name for other in others]},
         )
         transaction.arm()

@@ -58,6 +58,9 @@ ENABLEMENTS = (
 )
 PYTHON = "/usr/bin/python3"
 BUS = "org.fedoraproject.FirewallD1"
+BUS_OBJECT = "/org/fedoraproject/FirewallD1"
+# firewall-cmd makes the same call, but needs half a second to start.
+RELOAD = ("busctl", "--auto-start=no", "--timeout=120", "call", BUS, BUS_OBJECT, BUS, "reload")
 # Remote administration that stock zones open to everybody; DHCPv6 stays, a host may need it for its address.
 CLOSED_SERVICES = ("ssh", "cockpit")
 LOGGING = {"off": "off", "low": "unicast", "medium": "all", "high": "all"}
@@ -67,6 +70,8 @@ START_SECONDS = 20.0
 # stops, also those of fail2ban, Docker and ufw. A table that lost lines is replaced by what it was, in one step.
 KEEP = """
 import subprocess, sys
+bus = "org.fedoraproject.FirewallD1"
+question = [bus, "/" + bus.replace(".", "/"), "org.freedesktop.DBus.Properties", "Get", "ss", bus, "state"]
 families = [(f"{name}-save", f"{name}-restore") for name in ("iptables", "ip6tables")]
 def tables(program):
     try:
@@ -84,7 +89,7 @@ def tables(program):
 before = {save: tables(save) for save, _restore in families}
 done = subprocess.run(sys.argv[1:])
 # systemd takes the daemon for started before it has loaded its rules; this question is answered afterwards.
-subprocess.run(["firewall-cmd", "--state"], capture_output=True)
+subprocess.run(["busctl", "--auto-start=no", "--timeout=120", "call", *question], capture_output=True)
 for save, restore in families:
     now = tables(save)
     for name, lines in before[save].items():
@@ -105,8 +110,9 @@ class BusError(FirewallError):
 def call(interface: str, method: str, *arguments: str) -> t.Any:
     """Call firewalld over D-Bus and return the decoded reply, without type marks. Raises BusError."""
     name = f"{BUS}.{interface}" if interface else BUS
-    path = "/" + BUS.replace(".", "/")
-    done = run(["busctl", "--json=short", "--timeout=20", "call", BUS, path, name, method, *arguments], check=False)
+    done = run(
+        ["busctl", "--json=short", "--timeout=20", "call", BUS, BUS_OBJECT, name, method, *arguments], check=False
+    )
     if done.returncode:
         raise BusError(f"firewalld did not answer {method}: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
     return plain(json.loads(done.stdout)["data"]) if done.stdout.strip() else None
@@ -429,15 +435,16 @@ class Firewalld:
     # -- rehearse --------------------------------------------------------------------------------------------------
 
     def rehearsal(self, candidate: Candidate) -> RehearsalPlan:
-        """Let firewalld check the candidate's files, and return how they are tried."""
-        old, new = os.path.join(self.scratch, "old"), os.path.join(self.scratch, "new")
+        """Return how firewalld checks the candidate's files, and how they are tried."""
+        old, new, checked = (os.path.join(self.scratch, name) for name in ("old", "new", "checked"))
         for target in (old, new):
             shutil.copytree(DIRECTORY, target, symlinks=True)
         for path, text in self.wished.items():
             staged = os.path.join(new, os.path.relpath(path, DIRECTORY))
             os.makedirs(os.path.dirname(staged), exist_ok=True)
             self.put(staged, text)
-        run(["firewall-offline-cmd", "--system-config", new, "--check-config"])
+        # The rehearsal ends with the old files in its own copy.
+        shutil.copytree(new, checked, symlinks=True)
         source = pkgutil.get_data(firewalld_hold.__package__ or "", "firewalld_hold.py")
         if source is None:
             raise FirewallError(
@@ -471,6 +478,7 @@ class Firewalld:
                 Command((*wait, firewalld_hold.ROLLED_BACK, firewalld_hold.ROLL_BACK), timeout_seconds=30),
             ),
             admitted_before=admitted_before,
+            check=lambda: run(["firewall-offline-cmd", "--system-config", checked, "--check-config"]),
         )
 
     def was_in(self, entry: Entry, names: t.Collection[str]) -> bool:
@@ -495,7 +503,7 @@ class Firewalld:
         if self.was_running:
             return [
                 Command((*KEEPING, "systemctl", "start", UNIT), timeout_seconds=90),
-                Command((*KEEPING, "firewall-cmd", "--reload"), timeout_seconds=90),
+                Command((*KEEPING, *RELOAD), timeout_seconds=120),
             ]
         return [Command((*KEEPING, "systemctl", "stop", UNIT), timeout_seconds=90)]
 
@@ -520,7 +528,7 @@ class Firewalld:
         for path, text in self.wished.items():
             self.put(path, text)
         if self.was_running:
-            run([*KEEPING, "firewall-cmd", "--reload"], timeout_seconds=120)
+            run([*KEEPING, *RELOAD], timeout_seconds=120)
             self.replay(runtime)
         else:
             # A package that was installed just now brought bus policies that a running bus has not read yet.

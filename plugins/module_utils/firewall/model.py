@@ -23,6 +23,8 @@ PROTOCOLS = ("tcp", "udp", "any", "esp", "ah", "gre")
 BACKENDS = ("ufw", "firewalld")
 LOGGING_LEVELS = ("off", "low", "medium", "high")
 ESSENTIALS = ("dns", "mirrors", "ntp")
+# The options that hold rules, in the order in which their rules apply.
+RULE_LISTS = ("rules", "group_rules", "host_rules", "dependent_rules")
 MANAGEMENT_NAME = "management"
 MAX_PORT = 65535
 FAMILIES = (4, 6)
@@ -257,9 +259,9 @@ def management_rule(sources: t.Iterable[Network], ports: t.Iterable[int]) -> Rul
 
 
 def policy_from(raw: t.Mapping[str, t.Any], management_sources: t.Iterable[Network], ports: t.Iterable[int]) -> Policy:
-    """Return the policy of validated options, the management rule first."""
+    """Return the policy of validated options: the management rule, then the rules of each list."""
     management = management_rule(management_sources, ports)
-    rules = tuple(rule_from(item) for item in raw.get("rules") or ())
+    rules = tuple(rule_from(item) for name in RULE_LISTS for item in raw.get(name) or ())
     return Policy(
         rules=((management,) if management.ports else ()) + rules,
         default_inbound=raw.get("default_inbound") or "deny",

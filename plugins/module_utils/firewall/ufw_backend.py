@@ -305,8 +305,6 @@ class Ufw:
 
     def rehearsal(self, candidate: Candidate) -> RehearsalPlan:  # noqa: ARG002 - the files are staged already
         """Return how the rendered candidate is tried: ufw's own start, on the staged files."""
-        for family in self.families():
-            run([RESTORE[family], "--test", "--noflush", self.staged(os.path.join(DIRECTORY, RULES_FILES[family]))])
         init = self.init_program()
         # The rehearsed rollback writes the old files over these, so they are a copy of the candidate.
         trial = os.path.join(self.scratch, "trial")
@@ -330,7 +328,13 @@ class Ufw:
                 *self.rollback_commands(),
             ),
             admitted_before=admitted_before,
+            check=self.check_staged,
         )
+
+    def check_staged(self) -> None:
+        """Let iptables-restore parse the rendered rules without loading them. Raises FirewallError."""
+        for family in self.families():
+            run([RESTORE[family], "--test", "--noflush", self.staged(os.path.join(DIRECTORY, RULES_FILES[family]))])
 
     # -- apply -----------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from .model import (
     MANAGEMENT_NAME,
     PORT_PROTOCOLS,
     PROTOCOLS,
+    RULE_LISTS,
     parse_network,
     parse_port,
 )
@@ -33,6 +34,7 @@ MAX_RULES = 5000
 # firewalld numbers the entries of one policy from -32768 to 32767.
 MAX_ENTRIES = 30000
 MAX_COMMENT = 200
+MAX_SHOWN = 60
 WINDOW_SECONDS = (30, 600)
 RULE_KEYS = (
     "name",
@@ -47,25 +49,26 @@ RULE_KEYS = (
     "comment",
 )
 OPERATIONS = ("apply", "commit", "rollback", "status", "validate")
-OPTION_KEYS = (
+USER_KEYS = (
     "backend",
-    "rules",
+    *RULE_LISTS,
     "default_inbound",
     "default_outbound",
     "default_routed",
     "logging",
     "management_sources",
     "management_ports",
+    "dependent_management_ports",
     "allow_cut",
     "rehearse",
     "window_seconds",
     "confirm_logins",
     "confirm_seconds",
-    "operation",
-    "transaction",
 )
+OPTION_KEYS = (*USER_KEYS, "operation", "transaction")
 NAME = re.compile(r"[A-Za-z0-9 ._-]{1,64}")
 INTERFACE = re.compile(r"[A-Za-z0-9_.@=%,-]{1,15}")
+BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 GROUP = re.compile(r"group:[A-Za-z0-9_.-]+")
 
 
@@ -199,7 +202,11 @@ def text_problems(rule: t.Mapping[str, t.Any], path: str) -> list[str]:
         problems.append(f"{path}.interface: {interface!r} is not an interface name of at most 15 characters")
     comment = rule.get("comment")
     if comment not in (None, "") and not plain_comment(comment):
-        problems.append(f"{path}.comment: accepted are up to {MAX_COMMENT} printable characters without an apostrophe")
+        shown = repr(comment) if len(repr(comment)) <= MAX_SHOWN else f"{repr(comment)[:MAX_SHOWN]}…"
+        problems.append(
+            f"{path}.comment: {shown} is not accepted; accepted are up to {MAX_COMMENT} printable characters without "
+            "an apostrophe"
+        )
     log = rule.get("log")
     if log is not None and not isinstance(log, bool):
         problems.append(f"{path}.log: {log!r} is not accepted; accepted are true and false")
@@ -256,36 +263,45 @@ def rule_problems(rule: t.Any, backend: t.Any, path: str) -> list[str]:
     return combination_problems(rule, ports, backend, path) + pair_problems(sources, destinations, path)
 
 
-def rules_problems(value: t.Any, backend: t.Any) -> list[str]:
-    """Return every problem of the rule list."""
-    path = f"{PREFIX}rules"
-    rules, problems = as_list(value, path)
+def rules_problems(raw: t.Mapping[str, t.Any], backend: t.Any) -> list[str]:
+    """Return every problem of the rule lists; names and limits are about all of them together."""
+    problems: list[str] = []
+    rules: list[tuple[str, t.Any]] = []
+    for key in RULE_LISTS:
+        listed_rules, faults = as_list(raw.get(key), f"{PREFIX}{key}")
+        problems += faults
+        rules += [(f"{PREFIX}{key}[{index}]", rule) for index, rule in enumerate(listed_rules)]
     if len(rules) > MAX_RULES:
+        path = rules[MAX_RULES][0]
         return [*problems, f"{path}: {len(rules)} rules are too many for one host; accepted are up to {MAX_RULES}"]
-    seen: dict[str, int] = {}
+    seen: dict[str, str] = {}
     entries = 0
-    for index, rule in enumerate(rules):
-        problems += rule_problems(rule, backend, f"{path}[{index}]")
+    for path, rule in rules:
+        problems += rule_problems(rule, backend, path)
         if not isinstance(rule, t.Mapping):
             continue
         name = rule.get("name")
         if isinstance(name, str) and name in seen:
-            problems.append(
-                f'{path}[{index}].name: "{name}" is also the name of {path}[{seen[name]}]; names are unique'
-            )
+            problems.append(f'{path}.name: "{name}" is also the name of {seen[name]}; names are unique')
         elif isinstance(name, str):
-            seen[name] = index
-        sizes = [len(rule[key]) for key in ("sources", "destinations", "ports") if isinstance(rule.get(key), list)]
-        product = 1
-        for size in sizes:
-            product *= max(size, 1)
+            seen[name] = path
+        product = entry_count(rule)
+        if entries <= MAX_ENTRIES < entries + product:
+            problems.append(
+                f"{path}: with this rule, sources, destinations and ports multiply to {entries + product} entries; "
+                f"accepted are up to {MAX_ENTRIES}: use networks and port ranges"
+            )
         entries += product
-    if entries > MAX_ENTRIES:
-        problems.append(
-            f"{path}: the sources, destinations and ports multiply to {entries} entries; accepted are up to "
-            f"{MAX_ENTRIES}: use networks and port ranges"
-        )
     return problems
+
+
+def entry_count(rule: t.Mapping[str, t.Any]) -> int:
+    """Return how many entries the backend would need for a rule, at most."""
+    product = 1
+    for key in ("sources", "destinations", "ports"):
+        if isinstance(rule.get(key), list):
+            product *= max(len(rule[key]), 1)
+    return product
 
 
 def number_problem(value: t.Any, low: int, high: int, path: str, unit: str) -> list[str]:
@@ -306,7 +322,7 @@ def validate_policy(raw: t.Mapping[str, t.Any]) -> list[str]:
     Options are named as the module names them; a missing option has its default.
     """
     problems = [
-        f"{PREFIX}{key}: unknown option; accepted are {listed(PREFIX + name for name in OPTION_KEYS[:13])}"
+        f"{PREFIX}{key}: unknown option; accepted are {listed(PREFIX + name for name in USER_KEYS)}"
         for key in raw
         if key not in OPTION_KEYS and not str(key).startswith("_")
     ]
@@ -326,14 +342,18 @@ def validate_policy(raw: t.Mapping[str, t.Any]) -> list[str]:
             f"{PREFIX}default_routed: firewalld routes by zones; leave it empty, or set firewall_backend to ufw"
         )
     problems += address_list(raw.get("management_sources"), f"{PREFIX}management_sources")[1]
-    ports, faults = as_list(raw.get("management_ports"), f"{PREFIX}management_ports")
-    problems += faults
-    for index, port in enumerate(ports):
-        problems += number_problem(port, 1, 65535, f"{PREFIX}management_ports[{index}]", "")
+    for key in ("management_ports", "dependent_management_ports"):
+        ports, faults = as_list(raw.get(key), f"{PREFIX}{key}")
+        problems += faults
+        for index, port in enumerate(ports):
+            problems += number_problem(port, 1, 65535, f"{PREFIX}{key}[{index}]", "")
     cuts, faults = as_list(raw.get("allow_cut"), f"{PREFIX}allow_cut")
     problems += faults
     for index, cut in enumerate(cuts):
         problems += choice(cut, ESSENTIALS, f"{PREFIX}allow_cut[{index}]")
+    rehearse = raw.get("rehearse")
+    if rehearse is not None and str(rehearse).lower() not in BOOLEANS:
+        problems.append(f"{PREFIX}rehearse: {rehearse!r} is not accepted; accepted are true and false")
     for key, low, high, unit in (
         ("window_seconds", *WINDOW_SECONDS, " seconds"),
         ("confirm_logins", 0, 20, " logins"),
@@ -348,4 +368,4 @@ def validate_policy(raw: t.Mapping[str, t.Any]) -> list[str]:
                 f"{PREFIX}confirm_seconds: {confirm} seconds of proof do not fit into a window of {window} seconds; "
                 f"set firewall_window_seconds to {confirm * 2} or more"
             )
-    return problems + rules_problems(raw.get("rules"), backend)
+    return problems + rules_problems(raw, backend)

@@ -39,25 +39,7 @@ HOST_KEY = (
     "rsa-sha2-512",
     "rsa-sha2-256",
 )
-# Users may also log in with hardware keys, whose older kind exists only on a NIST curve.
-PUBLIC_KEY = (
-    "ssh-ed25519-cert-v01@openssh.com",
-    "sk-ssh-ed25519-cert-v01@openssh.com",
-    "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "rsa-sha2-512-cert-v01@openssh.com",
-    "rsa-sha2-256-cert-v01@openssh.com",
-    "ssh-ed25519",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-    "ecdsa-sha2-nistp521",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp256",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-)
+# Users may also log in with hardware keys, whose older kind exists only on a NIST curve, and CAs may sign with them.
 CA_SIGNATURE = (
     "ssh-ed25519",
     "sk-ssh-ed25519@openssh.com",
@@ -67,6 +49,17 @@ CA_SIGNATURE = (
     "ecdsa-sha2-nistp256",
     "rsa-sha2-512",
     "rsa-sha2-256",
+)
+PUBLIC_KEY = (
+    "ssh-ed25519-cert-v01@openssh.com",
+    "sk-ssh-ed25519-cert-v01@openssh.com",
+    "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "rsa-sha2-512-cert-v01@openssh.com",
+    "rsa-sha2-256-cert-v01@openssh.com",
+    *CA_SIGNATURE,
 )
 
 DEFAULTS: dict[str, tuple[str, ...]] = {

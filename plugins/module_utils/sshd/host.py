@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import grp
 import hashlib
@@ -15,7 +16,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,6 +188,17 @@ def host_key_bits() -> dict[str, int]:
     return found
 
 
+def host_public_keys(kinds: Iterable[str]) -> dict[str, keys.PublicKey]:
+    """Return the public half of host keys by type; a private key that cannot be read is left out."""
+    found: dict[str, keys.PublicKey] = {}
+    for kind in kinds:
+        # Not the .pub file, which sshd does not read. An empty passphrase, since nobody is there to be asked.
+        shown = run(["ssh-keygen", "-y", "-P", "", "-f", HOST_KEY_PATHS[kind]])
+        with contextlib.suppress(keys.InvalidKey):
+            found[kind] = keys.parse_public_key(shown.output)
+    return found
+
+
 def connecting_user() -> str:
     """Return the user whose SSH login carries this process, empty if it runs in none.
 
@@ -229,6 +241,7 @@ def observe() -> tuple[Observation, SshSession | None]:
             units=units,
             current_ports=by_socket or by_config or ((session.server_port,) if session else (22,)),
             host_key_bits=bits,
+            host_public_keys=host_public_keys(bits),
             krl_digest=digest(model.KRL_FILE),
             root_has_key=root is not None and bool(_root_keys(root)),
             root_login=effective.first(now, "permitrootlogin"),
@@ -237,6 +250,7 @@ def observe() -> tuple[Observation, SshSession | None]:
             newest_config=_newest([CONFIG, *drop_ins(), *(HOST_KEY_PATHS[kind] for kind in bits)]),
             loaded_at=max(units.loaded_at, _marked(units.main_pid)),
             taken_ports=frozenset(listening()),
+            now=int(time.time()),
             socket_drop_in=read_text(systemd.drop_in_path(units.socket)) if units.socket else None,
         ),
         session,

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 _TYPE = re.compile(r"[a-z0-9][a-z0-9@.-]*\Z")
 _CERTIFICATE = "-cert-v01@openssh.com"
+FOREVER = 2**64 - 1
+_HOST_CERTIFICATE = 2
 # How many strings a key consists of, its type included.
 _LENGTHS = {"ssh-ed25519": 2, "ssh-rsa": 3, "sk-ssh-ed25519@openssh.com": 3, "sk-ecdsa-sha2-nistp256@openssh.com": 4}
 
@@ -48,6 +50,18 @@ class PublicKey:
     def is_certificate(self) -> bool:
         """Return whether this is a certificate and not a plain key."""
         return self.type.endswith(_CERTIFICATE)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate; key is what it certifies, the times are seconds since 1970, and 0 and FOREVER are no limits."""
+
+    type: str
+    key: PublicKey
+    is_host: bool
+    principals: tuple[str, ...]
+    valid_after: int
+    valid_before: int
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,61 @@ def parse_public_key(text: str) -> PublicKey:
     if len(fields) < _LENGTHS.get(key.type, 3) or not (complete or key.is_certificate):
         raise InvalidKey("the key is cut off")
     return key
+
+
+def parse_certificate(text: str) -> Certificate:
+    """Read a certificate as ssh-keygen writes it; raises InvalidKey with the reason. Its signature is not checked.
+
+    Source: OpenSSH, PROTOCOL.certkeys.
+    """
+    signed = parse_public_key(text)
+    if not signed.is_certificate:
+        raise InvalidKey(f"{signed.type} is no certificate")
+    plain_type = signed.type[: -len(_CERTIFICATE)] + ("@openssh.com" if signed.type.startswith("sk-") else "")
+    reader = _Reader(signed.blob)
+    _type, _nonce = reader.string(), reader.string()
+    own = [plain_type.encode(), *(reader.string() for _field in range(_LENGTHS.get(plain_type, 3) - 1))]
+    _serial, purpose, _key_id = reader.number(8), reader.number(4), reader.string()
+    names, complete = _fields(reader.string())
+    valid_after, valid_before = reader.number(8), reader.number(8)
+    _options, _extensions, _reserved = reader.string(), reader.string(), reader.string()
+    _authority, _signature = reader.string(), reader.string()
+    if not complete or not reader.at_end:
+        raise InvalidKey("the certificate is damaged")
+    blob = b"".join(struct.pack(">I", len(value)) + value for value in own)
+    return Certificate(
+        type=signed.type,
+        key=PublicKey(plain_type, blob, _bits(plain_type, own)),
+        is_host=purpose == _HOST_CERTIFICATE,
+        principals=tuple(name.decode(errors="replace") for name in names),
+        valid_after=valid_after,
+        valid_before=valid_before,
+    )
+
+
+class _Reader:
+    """Strings and numbers out of a blob, one after the other; raises InvalidKey behind its end."""
+
+    def __init__(self, blob: bytes) -> None:
+        self._blob = blob
+        self._position = 0
+
+    @property
+    def at_end(self) -> bool:
+        return self._position == len(self._blob)
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self._take(size), "big")
+
+    def string(self) -> bytes:
+        return self._take(self.number(4))
+
+    def _take(self, size: int) -> bytes:
+        taken = self._blob[self._position : self._position + size]
+        if len(taken) < size:
+            raise InvalidKey("the certificate is cut off")
+        self._position += size
+        return taken
 
 
 def parse_authorized_keys(text: str) -> list[AuthorizedKey]:

@@ -114,7 +114,7 @@ FLOW: Spec = {
     "operation": {
         "type": "str",
         "default": "apply",
-        "choices": ["validate", "stage", "apply", "commit", "rollback", "status"],
+        "choices": ["validate", "stage", "unstage", "apply", "commit", "rollback", "status"],
     },
     "window_seconds": _int(90),
     "confirm_logins": _int(3),

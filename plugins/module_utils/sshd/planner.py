@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import grammar, revocation
+from . import algorithms, grammar, keys, revocation
 from . import policy as model
 from . import units as systemd
 from .policy import CONFIG, DROP_IN, FileContent, Policy, Setting
 
 HOST_KEY_PATHS = {kind: f"/etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "rsa", "ecdsa")}
+
+# A time beyond the year 9999 cannot be written out.
+_LAST_SECOND = 253402300799
 
 
 class Refused(Exception):
@@ -24,13 +28,17 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Observation:
-    """What the host is like. files holds text and mode by path: main file, drop-ins, our own directory."""
+    """What the host is like. files holds text and mode by path: main file, drop-ins, our own directory.
+
+    now is the host's time in seconds since 1970.
+    """
 
     files: Mapping[str, FileContent]
     capabilities: model.Capabilities
     units: systemd.Units
     current_ports: tuple[int, ...]
     host_key_bits: Mapping[str, int]
+    host_public_keys: Mapping[str, keys.PublicKey] = field(default_factory=dict)
     krl_digest: str = ""
     root_has_key: bool = False
     root_login: str = ""
@@ -40,6 +48,7 @@ class Observation:
     loaded_at: int = 0
     socket_drop_in: str | None = None
     taken_ports: frozenset[int] = frozenset()
+    now: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class Plan:
     ports: tuple[int, ...]
     ports_to_prove: tuple[int, ...]
     notes: tuple[str, ...] = field(default_factory=tuple)
+    warnings: tuple[str, ...] = field(default_factory=tuple)
 
     @property
     def is_empty(self) -> bool:
@@ -84,6 +94,7 @@ def plan(policy: Policy, seen: Observation) -> Plan:
     make_krl = bool(krl) and not revocation.is_current(krl, record, seen.krl_digest)
     kept = {*wanted, *((model.KRL_FILE, model.KRL_RECORD) if krl else ())}
     writes = {path: file for path, file in wanted.items() if seen.files.get(path) != file}
+    warnings = _judge_certificates(policy, seen, host_keys, writes)
     removals = [path for path in seen.files if path.startswith(f"{model.OWN_DIRECTORY}/") and path not in kept]
 
     socket_changes = False
@@ -96,6 +107,12 @@ def plan(policy: Policy, seen: Observation) -> Plan:
         elif socket_changes and drop_in is not None:
             writes[path] = FileContent(drop_in, 0o644)
     switch = systemd.Switch(seen.units.by_socket, to_socket, socket_changes)
+    if to_socket and seen.units.accept:
+        warnings.append(
+            f"{seen.units.socket} starts an sshd for each connection (Accept=yes), none of which counts the others: "
+            "ssh_max_startups, ssh_per_source_max_startups and ssh_per_source_penalties have no effect; set "
+            "ssh_socket_activation to disabled to have them"
+        )
     stale = not seen.units.by_socket and 0 < seen.loaded_at < seen.newest_config
     if stale:
         notes.append("the running sshd is older than its files; it is reloaded")
@@ -111,6 +128,7 @@ def plan(policy: Policy, seen: Observation) -> Plan:
         ports=ports,
         ports_to_prove=_ports_to_prove(ports, seen),
         notes=tuple(notes),
+        warnings=tuple(warnings),
     )
 
 
@@ -140,6 +158,49 @@ def _host_keys(policy: Policy, seen: Observation, notes: list[str]) -> tuple[lis
     if not offered:
         raise Refused(f"ssh_host_key_types: no host key is left to offer ({'; '.join(notes)}); add ed25519 to the list")
     return offered, tuple(generate)
+
+
+def _judge_certificates(
+    policy: Policy, seen: Observation, host_keys: Sequence[str], writes: Mapping[str, FileContent]
+) -> list[str]:
+    """Refuse certificates that sshd would pass over without a word; return warnings about those in place."""
+    offered = {
+        path: seen.host_public_keys[kind]
+        for kind, path in HOST_KEY_PATHS.items()
+        if path in host_keys and kind in seen.host_public_keys
+    }
+    shown = algorithms.key_types(policy.texts("host_key_algorithms"))
+    warnings: list[str] = []
+    for index, text in enumerate(policy.texts("host_certificates")):
+        option = f"ssh_host_certificates[{index}]"
+        certificate = keys.parse_certificate(text)
+        if certificate.key.blob not in {key.blob for key in offered.values()}:
+            fitting = [path for path, key in offered.items() if key.type == certificate.key.type] or list(offered)
+            raise Refused(
+                f"{option}: it is for the key {certificate.key.fingerprint}, which this host does not offer; have the "
+                f"CA sign {' or '.join(f'{path}.pub' for path in fitting or host_keys)} of this host"
+            )
+        if certificate.type not in shown:
+            raise Refused(f"{option}: ssh_host_key_algorithms has nothing for {certificate.type}; add it there")
+        problem = _outside_of_its_time(certificate, seen.now)
+        if problem and model.host_certificate_path(text) in writes:
+            raise Refused(f"{option}: it {problem}, so clients refuse it; have the CA sign a new one")
+        if problem:
+            warnings.append(f"{option}: it {problem}, so clients refuse it; have the CA sign a new one")
+    return warnings
+
+
+def _outside_of_its_time(certificate: keys.Certificate, now: int) -> str:
+    """Return how a certificate is not valid at a time, empty if it is."""
+    if certificate.valid_before <= now:
+        return f"expired at {_utc(certificate.valid_before)}"
+    if certificate.valid_after > now:
+        return f"is not valid before {_utc(certificate.valid_after)}, and this host's clock says {_utc(now)}"
+    return ""
+
+
+def _utc(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(seconds, _LAST_SECOND)))
 
 
 def _to_socket(policy: Policy, seen: Observation) -> bool:

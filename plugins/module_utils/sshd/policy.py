@@ -290,8 +290,8 @@ def _trust(policy: Policy) -> list[Setting]:
 
 
 def host_certificate_path(text: str) -> str:
-    """Return where a host certificate is kept: beside the name of the key that it certifies."""
-    kind = keys.parse_public_key(text).type.replace("-cert-v01@openssh.com", "").replace("ssh-", "")
+    """Return where a host certificate is kept; sshd shows one for each type of key."""
+    kind = keys.parse_certificate(text).key.type.replace("ssh-", "")
     return f"{OWN_DIRECTORY}/host_{kind.split('-', maxsplit=1)[0]}-cert.pub"
 
 

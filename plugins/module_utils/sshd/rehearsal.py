@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..transaction import files as safe_files
-from . import administrators, effective, grammar, host, keys, revocation
+from . import administrators, effective, grammar, host, revocation
 from . import policy as model
 from .planner import HOST_KEY_PATHS, Plan, Refused
 from .policy import CONFIG, Policy
@@ -27,6 +27,7 @@ STAGING_PREFIX = "/run/bulwark-sshd-"
 UNIT_PREFIX = "bulwark-sshd-rehearsal-"
 LIFETIME_SECONDS = 60
 START_SECONDS = 8.0
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,6 @@ def examine(
         raise Refused(
             "ssh_administrators: this connection is no SSH login, so name the users who must be able to log in"
         )
-    trust = administrators.Trust(policy.texts("trusted_user_ca_keys"), policy.entries("revoked_keys"))
-    principals = {str(e["user"]): tuple(map(str, e["principals"])) for e in policy.entries("authorized_principals")}
     client, server, port = addresses
     verdicts, warnings = [], []
     for name in names:
@@ -158,8 +157,7 @@ def examine(
                 raise Refused(f"nothing was changed: {text}")
             warnings.append(text)
         where = host.circumstances(client, name == connecting)
-        account = host.account(name, config, principals)
-        verdicts.append(administrators.judge(account, config, trust, where))
+        verdicts.append(_verdict(policy, name, config, where))
     refusal = administrators.refusal(verdicts, connecting)
     if refusal:
         raise Refused(refusal)
@@ -167,10 +165,18 @@ def examine(
     return Findings(tuple(verdicts), tuple(warnings))
 
 
+def _verdict(
+    policy: Policy, user: str, config: effective.Effective, where: administrators.Circumstances
+) -> administrators.Verdict:
+    trust = administrators.Trust(policy.texts("trusted_user_ca_keys"), policy.entries("revoked_keys"))
+    principals = {str(e["user"]): tuple(map(str, e["principals"])) for e in policy.entries("authorized_principals")}
+    return administrators.judge(host.account(user, config, principals), config, trust, where)
+
+
 def _effective(directory: str, user: str, client: str, server: str, port: int) -> dict[str, list[str]]:
     """Return ``sshd -T`` for a login of this user; Match blocks on addresses see the ones of this session."""
-    address = client or "127.0.0.1"
-    specification = f"user={user},host={address},addr={address},laddr={server or '127.0.0.1'},lport={port}"
+    address = client or LOOPBACK
+    specification = f"user={user},host={address},addr={address},laddr={server or LOOPBACK},lport={port}"
     shown = host.run_with(directory, [host.sshd_program(), "-T", "-C", specification])
     if not shown.ok:
         raise Refused(f"nothing was changed: sshd refuses the configuration: {shown.last_line()}")
@@ -204,14 +210,12 @@ def _explain(directory: str, user: str, problems: Sequence[tuple[str, str, str]]
     return f"for {user} {keyword} would be {actual}, not {wanted}, because of {where}; remove that line, or {advice}"
 
 
-def stage(plan: Plan, usable: Sequence[keys.AuthorizedKey]) -> dict[str, Any]:
+def stage(policy: Policy, plan: Plan, connecting: str) -> dict[str, Any]:
     """Start the candidate as a second sshd on loopback and return its port.
 
-    The unit ends by itself, and takes its copy of /etc/ssh along. Without a key that loopback may use there is
-    nothing to try: port is 0 and reason says why.
+    The unit ends by itself, and takes its copy of /etc/ssh along. A connecting user whom key or policy admit from other
+    addresses only cannot try it: port is 0 and reason says why.
     """
-    if usable and all(not _from_loopback(entry) for entry in usable):
-        return {"port": 0, "reason": "every key of the connecting user is bound to addresses other than loopback"}
     if _is_enforcing():
         return {"port": 0, "reason": "SELinux lets sshd listen on its own ports only"}
     clear()
@@ -219,6 +223,10 @@ def stage(plan: Plan, usable: Sequence[keys.AuthorizedKey]) -> dict[str, Any]:
     try:
         candidate = build(plan, outer)
         port = _free_port()
+        reason = _closed_to_loopback(candidate.directory, policy, connecting, port) if connecting else ""
+        if reason:
+            shutil.rmtree(outer, ignore_errors=True)
+            return {"port": 0, "reason": f"not rehearsed, since {connecting} may not come from loopback: {reason}"}
         _listen_on(candidate, port)
         unit = f"{UNIT_PREFIX}{secrets.token_hex(4)}.service"
         started = host.run(_start_command(unit, candidate, outer))
@@ -231,8 +239,11 @@ def stage(plan: Plan, usable: Sequence[keys.AuthorizedKey]) -> dict[str, Any]:
     return {"port": port, "reason": "", "unit": unit}
 
 
-def _from_loopback(entry: keys.AuthorizedKey) -> bool:
-    return all(keys.address_matches(patterns, "127.0.0.1") for patterns in entry.options.get("from", ()))
+def _closed_to_loopback(directory: str, policy: Policy, user: str, port: int) -> str:
+    """Return why the candidate would refuse a user who comes from loopback, empty if it would not."""
+    config = _effective(directory, user, LOOPBACK, LOOPBACK, port)
+    verdict = _verdict(policy, user, config, host.circumstances(LOOPBACK, connecting=True))
+    return "" if verdict.able else verdict.reason
 
 
 def _is_enforcing() -> bool:
@@ -241,7 +252,7 @@ def _is_enforcing() -> bool:
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
@@ -253,7 +264,7 @@ def _listen_on(candidate: Candidate, port: int) -> None:
         text = host.read_text(copy)
         if text is None:
             continue
-        head = [f"Port {port}", "ListenAddress 127.0.0.1", "PidFile none"] if path == CONFIG else []
+        head = [f"Port {port}", f"ListenAddress {LOOPBACK}", "PidFile none"] if path == CONFIG else []
         changed = grammar.manage(_without_markers(text), head, lambda line: line.is_global and line.keyword in own)
         safe_files.write_file(copy, changed.encode("utf-8", "surrogateescape"), 0o600)
 
@@ -286,7 +297,7 @@ def _start_command(unit: str, candidate: Candidate, outer: str) -> list[str]:
 def _answers(port: int) -> bool:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
-        if speaks_ssh("127.0.0.1", port):
+        if speaks_ssh(LOOPBACK, port):
             return True
         time.sleep(0.1)
     return False

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, bulwark.hardening contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module's operations: stage, apply, commit, rollback, status."""
+"""The module's operations: stage, unstage, apply, commit, rollback, status."""
 
 from __future__ import annotations
 
@@ -45,21 +45,22 @@ def stage(raw: Mapping[str, Any], check_mode: bool) -> Result:
     result = _examined(policy, seen, changes, session)
     if changes.is_empty or check_mode:
         return result
-    connecting = seen.connecting_user
-    usable: list[keys.AuthorizedKey] = []
-    if connecting:
-        account = host.account(connecting, {}, {})
-        usable = [entry for file in account.authorized_keys for entry in keys.parse_authorized_keys(file.content)]
-    result["stage"] = rehearsal.stage(changes, usable)
+    result["stage"] = rehearsal.stage(policy, changes, seen.connecting_user)
     return result
+
+
+def unstage() -> Result:
+    """End the second sshd, which would otherwise stay for its full time."""
+    rehearsal.clear()
+    return {"changed": False}
 
 
 def apply(raw: Mapping[str, Any], check_mode: bool) -> Result:
     """Plan again, arm the rollback, put the candidate in force and leave the transaction pending."""
     engine = Engine()
     if not check_mode:
-        engine.settle()
         rehearsal.clear()
+        engine.settle()
     policy, seen, changes, session = _plan(raw)
     if changes.is_empty or check_mode:
         return _examined(policy, seen, changes, session)
@@ -147,7 +148,7 @@ def _examined(
         "socket_activation": changes.switch.to_socket,
         "administrators": [verdict.to_dict() for verdict in findings.verdicts],
         "notes": list(changes.notes),
-        "warnings": list(findings.warnings),
+        "warnings": [*changes.warnings, *findings.warnings],
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 from . import algorithms, keys
 from .options import ARGUMENT_SPEC, MAXIMUM_WINDOW_SECONDS, MINIMUM_WINDOW_SECONDS
@@ -38,6 +38,7 @@ _RANGES = {
 
 Problems = list[str]
 Policy = dict[str, Any]
+_Parsed = TypeVar("_Parsed")
 
 
 def validate_policy(raw: Mapping[str, Any]) -> list[str]:
@@ -204,23 +205,40 @@ def _text(values: Policy, problems: Problems) -> None:
         problems.append(f"{PREFIX}banner: the text has {len(banner)} characters; at most 4096 are accepted")
 
 
-def _key(path: str, text: str, problems: Problems, certificate: bool = False) -> None:
+def _parsed(path: str, text: str, parse: Callable[[str], _Parsed], kind: str, problems: Problems) -> _Parsed | None:
     try:
-        key = keys.parse_public_key(text)
+        parsed = parse(text)
     except keys.InvalidKey as error:
-        problems.append(f"{path}: not a public key: {error}")
-        return
+        problems.append(f"{path}: not a {kind}: {error}")
+        return None
     if any(ord(character) < 32 or ord(character) == 127 for character in text.strip()):
-        problems.append(f"{path}: the key holds a control character")
-    if key.is_certificate is not certificate:
-        problems.append(f"{path}: {key.type} is {'no' if certificate else 'a'} certificate")
+        problems.append(f"{path}: the {kind} holds a control character")
+    return parsed
+
+
+def _key(path: str, text: str, problems: Problems) -> None:
+    key = _parsed(path, text, keys.parse_public_key, "public key", problems)
+    if key and key.is_certificate:
+        problems.append(f"{path}: {key.type} is a certificate")
+
+
+def _host_certificates(values: Policy, problems: Problems) -> None:
+    seen: set[str] = set()
+    for path, text in _items(values, "host_certificates"):
+        certificate = _parsed(path, text, keys.parse_certificate, "host certificate", problems)
+        if certificate is None:
+            continue
+        if not certificate.is_host:
+            problems.append(f"{path}: this is the certificate of a user; the CA signs a host's with ssh-keygen -h")
+        if certificate.type in seen:
+            problems.append(f"{path}: a second {certificate.type}; sshd shows one for each type of key")
+        seen.add(certificate.type)
 
 
 def _trust(values: Policy, problems: Problems) -> None:
     for path, text in _items(values, "trusted_user_ca_keys"):
         _key(path, text, problems)
-    for path, text in _items(values, "host_certificates"):
-        _key(path, text, problems, certificate=True)
+    _host_certificates(values, problems)
     users: set[str] = set()
     for path, entry in _items(values, "authorized_principals"):
         user = str(entry.get("user") or "")

@@ -16,20 +16,32 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 MAXIMUM_LINE = 300
 
 
-def run_command(command: Command) -> tuple[bool, str]:
-    """Run a command to its end or its time limit and return (success, the last line that it wrote)."""
+class NotStarted(Exception):
+    """The program cannot be run at all; the text says why."""
+
+
+def start_command(command: Command, output: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own; output is where both streams go. Raises NotStarted."""
     try:
-        process = subprocess.Popen(  # pylint: disable=ansible-bad-function  # there is no AnsibleModule here
+        return subprocess.Popen(  # pylint: disable=ansible-bad-function  # there is no AnsibleModule here
             list(command.argv),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             env={**ENVIRONMENT, **dict(command.environment)},
             cwd="/",
             start_new_session=True,
         )
     except OSError as error:
-        return False, f"{command.argv[0]} cannot be run: {error.strerror or error}"
+        raise NotStarted(f"{command.argv[0]} cannot be run: {error.strerror or error}") from error
+
+
+def run_command(command: Command) -> tuple[bool, str]:
+    """Run a command to its end or its time limit and return (success, the last line that it wrote)."""
+    try:
+        process = start_command(command, subprocess.PIPE)
+    except NotStarted as error:
+        return False, str(error)
     try:
         output, _errors = process.communicate(timeout=command.timeout_seconds)
     except subprocess.TimeoutExpired:

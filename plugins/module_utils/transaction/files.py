@@ -73,6 +73,16 @@ def write_file(path: str, content: bytes, mode: int = 0o600, uid: int = 0, gid: 
         replace_at(parent_descriptor, name, content, mode, uid, gid)
 
 
+@contextlib.contextmanager
+def _removed_on_failure(parent_descriptor: int, name: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=parent_descriptor)
+        raise
+
+
 def replace_at(
     parent_descriptor: int,
     name: str,
@@ -84,12 +94,8 @@ def replace_at(
     attributes: Mapping[str, bytes] | None = None,
 ) -> None:
     temporary = create_temporary(parent_descriptor, content, mode, uid, gid, modified_ns, attributes)
-    try:
+    with _removed_on_failure(parent_descriptor, temporary):
         os.rename(temporary, name, src_dir_fd=parent_descriptor, dst_dir_fd=parent_descriptor)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary, dir_fd=parent_descriptor)
-        raise
     os.fsync(parent_descriptor)
 
 
@@ -107,21 +113,18 @@ def create_temporary(
     # Created closed to others; the final mode comes before the final name.
     descriptor = os.open(temporary, CREATE, 0o600, dir_fd=parent_descriptor)
     try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        if os.fstat(descriptor).st_uid != uid or os.fstat(descriptor).st_gid != gid:
-            os.fchown(descriptor, uid, gid)
-        os.fchmod(descriptor, mode)
-        for key, value in (attributes or {}).items():
-            os.setxattr(descriptor, key, value)
-        if modified_ns is not None:
-            os.utime(descriptor, ns=(modified_ns, modified_ns))
-        os.fsync(descriptor)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary, dir_fd=parent_descriptor)
-        raise
+        with _removed_on_failure(parent_descriptor, temporary):
+            view = memoryview(content)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            if os.fstat(descriptor).st_uid != uid or os.fstat(descriptor).st_gid != gid:
+                os.fchown(descriptor, uid, gid)
+            os.fchmod(descriptor, mode)
+            for key, value in (attributes or {}).items():
+                os.setxattr(descriptor, key, value)
+            if modified_ns is not None:
+                os.utime(descriptor, ns=(modified_ns, modified_ns))
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     return temporary
@@ -131,7 +134,8 @@ def replace_link(parent_descriptor: int, name: str, target: str) -> None:
     """Make name a symbolic link to target, in one step."""
     temporary = f".bulwark-{secrets.token_hex(8)}"
     os.symlink(target, temporary, dir_fd=parent_descriptor)
-    os.rename(temporary, name, src_dir_fd=parent_descriptor, dst_dir_fd=parent_descriptor)
+    with _removed_on_failure(parent_descriptor, temporary):
+        os.rename(temporary, name, src_dir_fd=parent_descriptor, dst_dir_fd=parent_descriptor)
     os.fsync(parent_descriptor)
 
 

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
-from .commands import ENVIRONMENT, run_command
+from .commands import ENVIRONMENT, NotStarted, run_command, start_command
 from .probe import CLOSED, OPEN, UNKNOWN, Probe, Verdict, tcp_connect
 from .state import Command
 
@@ -286,24 +286,12 @@ def _run_all(raw_commands: Sequence[Mapping[str, Any]]) -> None:
     for raw in raw_commands:
         command = Command(**raw)
         if command.background:
-            _start(command)
+            try:
+                start_command(command)
+            except NotStarted as error:
+                if command.required:
+                    raise LoadFailed(str(error)) from error
             continue
         success, line = run_command(command)
         if not success and command.required:
             raise LoadFailed(f"{' '.join(command.argv)}: {line}")
-
-
-def _start(command: Command) -> None:
-    try:
-        subprocess.Popen(  # pylint: disable=ansible-bad-function  # there is no AnsibleModule here
-            command.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**ENVIRONMENT, **dict(command.environment)},
-            cwd="/",
-            start_new_session=True,
-        )
-    except OSError as error:
-        if command.required:
-            raise LoadFailed(f"{command.argv[0]} cannot be run: {error.strerror}") from error

@@ -3,13 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Count what crosses the connection: every command and file transfer that Ansible sends to a host.
 
-Writes one JSON line per call to the file that REMOTE_CALLS_FILE names: host, role, task, kind.
+Writes one JSON line per call to the file that REMOTE_CALLS_FILE names: host, role, task, action, kind, and the seconds
+that it took.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 import typing as t
 from pathlib import Path
 
@@ -19,28 +21,32 @@ from ansible.plugins.connection.ssh import Connection
 DOCUMENTATION = """
 name: remote_calls
 type: aggregate
-short_description: count the remote calls of a run
+short_description: count and time the remote calls of a run
 description: [Writes one JSON line per remote call to the file named by E(REMOTE_CALLS_FILE).]
 """
 
-CURRENT_TASK = {"task": "", "role": ""}
+CURRENT_TASK = {"task": "", "role": "", "action": ""}
 
 
-def record(host: str, kind: str) -> None:
+def record(host: str, kind: str, seconds: float) -> None:
     """Append one call; a single short write, so that forks do not mix lines."""
     path = os.environ.get("REMOTE_CALLS_FILE")
     if path:
+        call = {"host": host, "kind": kind, "seconds": round(seconds, 3), **CURRENT_TASK}
         with Path(path).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"host": host, "kind": kind, **CURRENT_TASK}) + "\n")
+            stream.write(json.dumps(call) + "\n")
 
 
 def counted(kind: str) -> None:
-    """Replace a method of the ssh connection by one that records the call first."""
+    """Replace a method of the ssh connection by one that records the call, also one that fails."""
     original = getattr(Connection, kind)
 
     def method(self: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
-        record(str(self.get_option("host")), kind)
-        return original(self, *args, **kwargs)
+        started = time.monotonic()
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            record(str(self.get_option("host")), kind, time.monotonic() - started)
 
     setattr(Connection, kind, method)
 
@@ -62,3 +68,4 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         """Remember whose call the next ones are."""
         CURRENT_TASK["task"] = task.get_name()
         CURRENT_TASK["role"] = task._role.get_name() if task._role else ""
+        CURRENT_TASK["action"] = str(task.action)

@@ -22,7 +22,7 @@ DB = Host("db", "site", "debian12", "vm", (11,), CHECKOUT)
 PREFIX = str(CHECKOUT.ipv6_network.network_address)
 
 # JSON writes what lies outside the basic plane as two surrogates, which YAML does not read; no name of ours does.
-text = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=("Cs",)))
+text = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]))
 leaves = st.none() | st.booleans() | st.integers() | text | st.lists(text)
 keys = st.from_regex(r"[a-z_]{2,9}", fullmatch=True).filter(lambda key: key not in ("yes", "no", "on", "off", "null"))
 
@@ -160,7 +160,7 @@ def test_images_by_name() -> None:
 def test_errors_end_in_one_sentence_and_exit_code_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert cli.main(["list"]) == 1
     assert capsys.readouterr().err == (
         "hosts.py: disposable hosts need root: namespaces, a bridge and file owners; run this with sudo.\n"

@@ -28,7 +28,7 @@ YAML_BLOCK = re.compile(r"^```ya?ml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(params=DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
 def document(request: pytest.FixtureRequest) -> Path:
-    return request.param
+    return t.cast("Path", request.param)
 
 
 def check_variables(variables: dict[str, t.Any], roles: dict[str, Role]) -> list[str]:
@@ -39,28 +39,28 @@ def check_variables(variables: dict[str, t.Any], roles: dict[str, Role]) -> list
         name for name in variables if name.startswith(tuple(f"{role}_" for role in roles)) and name not in options
     ]
     result = ArgumentSpecValidator({name: options[name] for name in plain}).validate(plain)
-    return [f"no role has the variable {name}" for name in unknown] + result.error_messages
+    return [f"no role has the variable {name}" for name in unknown] + list(map(str, result.error_messages))
 
 
-def test_the_reference_is_what_dev_docs_writes():
+def test_the_reference_is_what_dev_docs_writes() -> None:
     outdated = [str(path.relative_to(ROOT)) for path in reference.stale(reference.pages())]
     assert outdated == [], "run ./dev docs"
 
 
-def test_links_lead_somewhere(document):
+def test_links_lead_somewhere(document: Path) -> None:
     text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
     targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:|#", target)]
     assert [target for target in targets if not (document.parent / target.partition("#")[0]).exists()] == []
 
 
-def test_commands_exist(document):
+def test_commands_exist(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     assert set(re.findall(r"\./dev ([a-z]+)", text)) <= set(COMMANDS)
     known = set(checks.groups()) | {step.name.split()[-1] for steps in checks.groups().values() for step in steps}
     assert set(re.findall(r"\./dev test ([a-z-]+)", text)) <= known
 
 
-def test_names_of_the_collection_exist(document):
+def test_names_of_the_collection_exist(document: Path) -> None:
     kinds = ("playbooks/*.yml", "roles/*", "plugins/modules/*.py", "plugins/filter/*.py", "plugins/callback/*.py")
     known = {path.stem for kind in kinds for path in ROOT.glob(kind)}
     known |= set(yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))["action_groups"])
@@ -68,14 +68,14 @@ def test_names_of_the_collection_exist(document):
     assert sorted(named - known) == []
 
 
-def test_variables_exist(document, roles):
+def test_variables_exist(document: Path, roles: dict[str, Role]) -> None:
     known = {name for role in roles.values() for name in role.options}
     known |= {path.stem for path in SOURCES}
     pattern = rf"`((?:{'|'.join(roles)})_[a-z_]+)`"
     assert sorted(set(re.findall(pattern, document.read_text(encoding="utf-8"))) - known) == []
 
 
-def test_examples_are_accepted(document, roles, tmp_path):
+def test_examples_are_accepted(document: Path, roles: dict[str, Role], tmp_path: Path) -> None:
     for number, block in enumerate(YAML_BLOCK.findall(document.read_text(encoding="utf-8"))):
         content = yaml.safe_load(block)
         if isinstance(content, dict):
@@ -89,7 +89,7 @@ def test_examples_are_accepted(document, roles, tmp_path):
 
 
 @pytest.mark.parametrize("inventory", ["example", "disposable"])
-def test_variables_of_the_inventories_are_accepted(inventory, roles):
+def test_variables_of_the_inventories_are_accepted(inventory: str, roles: dict[str, Role]) -> None:
     paths = [path for path in SOURCES if path.match(f"inventories/{inventory}/*_vars/*.yml")]
     assert paths
     problems = {}
@@ -99,7 +99,7 @@ def test_variables_of_the_inventories_are_accepted(inventory, roles):
     assert {name: problem for name, problem in problems.items() if problem} == {}
 
 
-def test_nothing_of_a_single_machine_is_in_the_repository():
+def test_nothing_of_a_single_machine_is_in_the_repository() -> None:
     """Paths of one machine and package indexes other than the machine's own have no place in a file that is shared."""
     pattern = re.compile(r"(?<![\w.])/work/|--(?:extra-)?index-url|--find-links|\bpypi\.org\b|/root/\.pyenv")
     found = {
@@ -111,7 +111,7 @@ def test_nothing_of_a_single_machine_is_in_the_repository():
     assert found == {}
 
 
-def test_every_source_names_its_licence():
+def test_every_source_names_its_licence() -> None:
     missing = [
         str(path.relative_to(ROOT))
         for path in SOURCES

@@ -30,16 +30,16 @@ def module(request: pytest.FixtureRequest) -> Path:
     return ROOT / "plugins" / "modules" / f"{request.param}.py"
 
 
-def test_there_are_modules():
+def test_there_are_modules() -> None:
     assert {"firewall", "sshd"} <= set(MODULES)
 
 
-def test_the_action_group_holds_every_module():
+def test_the_action_group_holds_every_module() -> None:
     runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
     assert sorted(runtime["action_groups"]["all"]) == MODULES
 
 
-def test_the_transaction_group_holds_what_proves_new_logins():
+def test_the_transaction_group_holds_what_proves_new_logins() -> None:
     runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
     confirming = [
         path.stem for path in ROOT.glob("plugins/action/*.py") if "CommitConfirmedAction" in path.read_text("utf-8")
@@ -47,7 +47,7 @@ def test_the_transaction_group_holds_what_proves_new_logins():
     assert sorted(runtime["action_groups"]["transaction"]) == sorted(confirming)
 
 
-def test_module_declares_what_check_and_diff_mode_do(module):
+def test_module_declares_what_check_and_diff_mode_do(module: Path) -> None:
     documentation = yaml.safe_load(constant(module, "DOCUMENTATION"))
     attributes = documentation.get("attributes") or {}
     for fragment in documentation.get("extends_documentation_fragment") or []:
@@ -66,7 +66,7 @@ def fragment_attributes(name: str) -> dict[str, t.Any]:
     raise AssertionError(f"there is no documentation fragment {name}")
 
 
-def test_module_documents_examples_and_results(module):
+def test_module_documents_examples_and_results(module: Path) -> None:
     examples = yaml.safe_load(constant(module, "EXAMPLES"))
     documented = set(yaml.safe_load(constant(module, "DOCUMENTATION"))["options"])
     used = [task[f"bulwark.hardening.{module.stem}"] for task in examples]
@@ -75,7 +75,7 @@ def test_module_documents_examples_and_results(module):
     assert yaml.safe_load(constant(module, "RETURN"))
 
 
-def test_role_and_module_agree_on_lists_of_dicts(roles: dict[str, Role]):
+def test_role_and_module_agree_on_lists_of_dicts(roles: dict[str, Role]) -> None:
     """The items of a list are the same, whether it is given to the role or to the module."""
     for role_name, module_name in (("firewall", "firewall"), ("ssh", "sshd")):
         source = ROOT / "plugins" / "modules" / f"{module_name}.py"

@@ -11,6 +11,8 @@ import typing as t
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from .repository import Role
+
 Option = dict[str, t.Any]
 
 
@@ -25,15 +27,15 @@ def is_template(value: t.Any) -> bool:
     return "{{" in yaml.safe_dump(value)
 
 
-def test_there_are_roles(roles):
+def test_there_are_roles(roles: dict[str, Role]) -> None:
     assert {"firewall", "ssh"} <= set(roles)
 
 
-def test_every_option_has_a_default_unless_it_is_required(role):
+def test_every_option_has_a_default_unless_it_is_required(role: Role) -> None:
     assert set(role.defaults) == {name for name, option in role.options.items() if not option.get("required")}
 
 
-def test_documented_defaults_are_the_real_ones(role):
+def test_documented_defaults_are_the_real_ones(role: Role) -> None:
     documented = {name: option.get("default") for name, option in role.options.items()}
     differing = {
         name: (documented[name], value)
@@ -43,13 +45,13 @@ def test_documented_defaults_are_the_real_ones(role):
     assert differing == {}
 
 
-def test_defaults_satisfy_their_own_specification(role):
+def test_defaults_satisfy_their_own_specification(role: Role) -> None:
     plain = {name: value for name, value in role.defaults.items() if value is not None and not is_template(value)}
     result = ArgumentSpecValidator({name: role.options[name] for name in plain}).validate(plain)
     assert result.error_messages == []
 
 
-def test_every_option_is_described_and_typed(role):
+def test_every_option_is_described_and_typed(role: Role) -> None:
     incomplete = [
         path
         for path, option in leaves(role.options)
@@ -60,25 +62,25 @@ def test_every_option_is_described_and_typed(role):
     assert incomplete == []
 
 
-def test_lists_of_dicts_are_specified_down_to_the_leaves(role):
+def test_lists_of_dicts_are_specified_down_to_the_leaves(role: Role) -> None:
     open_ended = [
         path for path, option in leaves(role.options) if option.get("elements") == "dict" and not option.get("options")
     ]
     assert open_ended == []
 
 
-def test_every_option_is_used(role):
+def test_every_option_is_used(role: Role) -> None:
     code = "\n".join(role.texts("tasks", "templates", "vars", "handlers").values())
     # A default may be there to be composed with another one.
     code += "\n".join(str(value) for value in role.defaults.values() if is_template(value))
     assert [name for name in role.options if not re.search(rf"\b{name}\b", code)] == []
 
 
-def test_public_names_carry_the_name_of_the_role(role):
+def test_public_names_carry_the_name_of_the_role(role: Role) -> None:
     assert [name for name in role.options if not name.startswith(f"{role.name}_")] == []
 
 
-def test_variables_that_a_role_makes_carry_its_name(role):
+def test_variables_that_a_role_makes_carry_its_name(role: Role) -> None:
     """Private ones with two underscores in front; public is only the result, and Ansible's own connection variables."""
     made = {name for text in role.texts("vars").values() for name in yaml.safe_load(text) or {}}
     for text in role.texts("tasks", "handlers").values():

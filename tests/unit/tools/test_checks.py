@@ -14,7 +14,7 @@ from tools.steps import Step
 
 
 @pytest.fixture(autouse=True)
-def steps(monkeypatch):
+def steps(monkeypatch: pytest.MonkeyPatch) -> None:
     def step(name: str, *after: str) -> Step:
         return Step(name, [], after=after)
 
@@ -40,11 +40,11 @@ def steps(monkeypatch):
         (["unit", "unit"], ["unit"]),
     ],
 )
-def test_words_select_steps(words, names):
+def test_words_select_steps(words: list[str], names: list[str]) -> None:
     assert [step.name for step in checks.select(words)] == names
 
 
-def test_an_unknown_word_is_refused_with_what_is_known():
+def test_an_unknown_word_is_refused_with_what_is_known() -> None:
     with pytest.raises(Problem, match="does not know 'molecul'; it knows lint, unit, molecule, hosts, ruff"):
         checks.select(["molecul"])
 
@@ -57,6 +57,6 @@ def test_an_unknown_word_is_refused_with_what_is_known():
         ("", "ran no test"),
     ],
 )
-def test_a_sanity_run_that_tested_nothing_is_not_a_success(output, problem):
+def test_a_sanity_run_that_tested_nothing_is_not_a_success(output: str, problem: str) -> None:
     assert problem in find_false_green(output)
     assert bool(find_false_green(output)) == bool(problem)

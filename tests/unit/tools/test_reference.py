@@ -22,11 +22,11 @@ from tools.reference import markdown, options
         ("An IO(no) stays", "An IO(no) stays"),
     ],
 )
-def test_markup_becomes_markdown(source, expected):
+def test_markup_becomes_markdown(source: str, expected: str) -> None:
     assert markdown(source) == expected
 
 
-def test_options_are_nested_with_all_their_facts():
+def test_options_are_nested_with_all_their_facts() -> None:
     specification = {
         "rules": {
             "type": "list",
@@ -45,5 +45,5 @@ def test_options_are_nested_with_all_their_facts():
     ]
 
 
-def test_no_option_is_said_so():
+def test_no_option_is_said_so() -> None:
     assert options({}) == ["None.", ""]

@@ -6,30 +6,32 @@
 from __future__ import annotations
 
 import sys
+import typing as t
+from pathlib import Path
 
 import pytest
 
 from tools.steps import Counts, Step, run
 
 
-def python(name: str, code: str, **options: object) -> Step:
+def python(name: str, code: str, **options: t.Any) -> Step:
     return Step(name, [[sys.executable, "-c", code]], **options)
 
 
 @pytest.fixture
-def logs(tmp_path, monkeypatch):
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("tools.steps.ROOT", tmp_path)
     return tmp_path / "logs"
 
 
-def test_a_step_that_says_nothing_counts_once(logs, capsys):
+def test_a_step_that_says_nothing_counts_once(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([python("quiet", "pass"), python("broken", "raise SystemExit(3)")], 2, logs) == Counts(1, 1)
     output = capsys.readouterr().out
     assert "exit code 3" in output
     assert str(logs / "broken.log") in output
 
 
-def test_the_log_is_shown_only_when_a_step_fails(logs, capsys):
+def test_the_log_is_shown_only_when_a_step_fails(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run([python("good", "print('all is w' + 'ell')"), python("bad", "print('it is b' + 'ad'); 1/0")], 1, logs)
     output = capsys.readouterr().out
     assert "it is bad" in output
@@ -37,13 +39,13 @@ def test_the_log_is_shown_only_when_a_step_fails(logs, capsys):
     assert "all is well" in (logs / "good.log").read_text()
 
 
-def test_commands_of_a_step_stop_at_the_first_failure(logs):
+def test_commands_of_a_step_stop_at_the_first_failure(logs: Path) -> None:
     step = Step("two", [[sys.executable, "-c", "raise SystemExit(1)"], [sys.executable, "-c", "print('seco' + 'nd')"]])
     assert run([step], 1, logs) == Counts(failed=1)
     assert "second" not in (logs / "two.log").read_text()
 
 
-def test_pytest_counts_are_taken_over(logs, tmp_path):
+def test_pytest_counts_are_taken_over(logs: Path, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
         "import pytest\n"
         "def test_a(): pass\n"
@@ -56,28 +58,30 @@ def test_pytest_counts_are_taken_over(logs, tmp_path):
     assert run([step], 1, logs) == Counts(passed=2, failed=1, skipped=1)
 
 
-def test_counts_in_a_closing_line_are_taken_over(logs):
+def test_counts_in_a_closing_line_are_taken_over(logs: Path) -> None:
     counted = python("counted", "print('7 passed, 2 failed'); raise SystemExit(1)")
     assert run([counted], 1, logs) == Counts(passed=7, failed=2)
 
 
-def test_failure_is_counted_even_when_all_tests_have_passed(logs):
+def test_failure_is_counted_even_when_all_tests_have_passed(logs: Path) -> None:
     contradicting = python("contradicting", "print('7 passed, 0 failed'); raise SystemExit(1)")
     assert run([contradicting], 1, logs) == Counts(passed=7, failed=1)
 
 
-def test_a_step_whose_predecessor_failed_is_a_failure_and_is_not_run(logs, capsys):
+def test_a_step_whose_predecessor_failed_is_a_failure_and_is_not_run(
+    logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     steps = [python("first", "raise SystemExit(1)"), python("second", "print('ra' + 'n')", after=["first"])]
     assert run(steps, 2, logs) == Counts(failed=2)
     assert not (logs / "second.log").exists()
     assert "not run" in capsys.readouterr().out
 
 
-def test_a_predecessor_that_is_not_part_of_the_run_is_not_waited_for(logs):
+def test_a_predecessor_that_is_not_part_of_the_run_is_not_waited_for(logs: Path) -> None:
     assert run([python("second", "pass", after=["first"])], 1, logs) == Counts(passed=1)
 
 
-def test_steps_run_in_their_order(logs, tmp_path):
+def test_steps_run_in_their_order(logs: Path, tmp_path: Path) -> None:
     record = tmp_path / "record"
     write = f"open({str(record)!r}, 'a').write"
     steps = [
@@ -89,12 +93,12 @@ def test_steps_run_in_their_order(logs, tmp_path):
     assert record.read_text() == "early late last " or record.read_text() == "early last late "
 
 
-def test_a_step_that_does_not_end_is_stopped(logs, capsys):
+def test_a_step_that_does_not_end_is_stopped(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     endless = python("endless", "import time; time.sleep(600)", timeout_seconds=0)
     assert run([endless], 1, logs) == Counts(failed=1)
     assert "did not end in time" in capsys.readouterr().out
 
 
-def test_a_program_that_is_missing_is_a_failure(logs, capsys):
+def test_a_program_that_is_missing_is_a_failure(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([Step("missing", [["/nonexistent/program"]])], 1, logs) == Counts(failed=1)
     assert "/nonexistent/program cannot be started" in capsys.readouterr().out

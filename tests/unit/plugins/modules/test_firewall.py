@@ -38,6 +38,7 @@ def test_documentation_and_arguments_agree() -> None:
 
 def test_validation_and_arguments_know_the_same_options() -> None:
     assert set(firewall.ARGUMENT_SPEC) == set(OPTION_KEYS)
+    assert set(model.RULE_LISTS) <= set(firewall.ARGUMENT_SPEC)
     rules = firewall.ARGUMENT_SPEC["rules"]["options"]
     assert set(rules) == set(RULE_KEYS)
     assert tuple(rules["protocol"]["choices"]) == model.PROTOCOLS
@@ -46,9 +47,9 @@ def test_validation_and_arguments_know_the_same_options() -> None:
 
 
 def test_the_role_offers_each_rule_key_of_the_module() -> None:
-    for name in ("firewall_rules", "firewall_group_rules", "firewall_host_rules", "firewall_dependent_rules"):
-        offered = ROLE_OPTIONS[name]["options"]
-        module = firewall.ARGUMENT_SPEC["rules"]["options"]
+    for name in model.RULE_LISTS:
+        offered = ROLE_OPTIONS[f"firewall_{name}"]["options"]
+        module = firewall.ARGUMENT_SPEC[name]["options"]
         assert set(offered) == set(module)
         for key, option in offered.items():
             assert option.get("choices") == module[key].get("choices"), key

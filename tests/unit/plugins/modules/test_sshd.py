@@ -12,6 +12,7 @@ import yaml
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.sshd import service
 from ansible_collections.bulwark.hardening.plugins.module_utils.sshd.options import ARGUMENT_SPEC
+from ansible_collections.bulwark.hardening.plugins.module_utils.sshd.planner import Refused
 from ansible_collections.bulwark.hardening.plugins.modules import sshd
 
 
@@ -25,11 +26,15 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     calls: list[tuple[Any, ...]] = []
 
     def record(name: str) -> Any:
-        return lambda *arguments: calls.append((name, *arguments[1:])) or {"changed": False}
+        def called(*arguments: Any) -> dict[str, Any]:
+            calls.append((name, *arguments[1:]))
+            return {"changed": False}
 
-    for name in ("stage", "apply", "commit", "rollback", "status"):
+        return called
+
+    for name in ("stage", "unstage", "apply", "commit", "rollback", "status"):
         monkeypatch.setattr(service, name, record(name))
-    monkeypatch.setattr(sshd.os, "geteuid", lambda: 0)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     return calls
 
 
@@ -40,7 +45,7 @@ def test_planning_operations_know_check_mode(called: list[Any], operation: str, 
     assert called == [(operation, check_mode)]
 
 
-@pytest.mark.parametrize("operation", ["commit", "rollback", "status"])
+@pytest.mark.parametrize("operation", ["unstage", "commit", "rollback", "status"])
 def test_later_operations_run(called: list[Any], operation: str) -> None:
     sshd.operate(parameters(operation=operation), False)
     assert called == [(operation,)]
@@ -48,7 +53,7 @@ def test_later_operations_run(called: list[Any], operation: str) -> None:
 
 @pytest.mark.parametrize("operation", ["commit", "rollback"])
 def test_check_mode_has_no_transaction_to_end(called: list[Any], operation: str) -> None:
-    with pytest.raises(service.Refused, match=f"no transaction to {operation} in check mode"):
+    with pytest.raises(Refused, match=f"no transaction to {operation} in check mode"):
         sshd.operate(parameters(operation=operation), True)
     assert called == []
 
@@ -59,14 +64,14 @@ def test_validate_touches_nothing(called: list[Any]) -> None:
 
 
 def test_a_bad_policy_stops_before_any_operation(called: list[Any]) -> None:
-    with pytest.raises(service.Refused, match="ssh_ports"):
+    with pytest.raises(Refused, match="ssh_ports"):
         sshd.operate(parameters(ports=[0]), False)
     assert called == []
 
 
 def test_only_root_may_change_sshd(called: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sshd.os, "geteuid", lambda: 1000)
-    with pytest.raises(service.Refused, match="set become to true"):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(Refused, match="set become to true"):
         sshd.operate(parameters(), False)
     assert called == []
 

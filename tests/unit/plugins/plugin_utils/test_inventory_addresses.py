@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 
 from ansible_collections.bulwark.hardening.plugins.plugin_utils.inventory_addresses import UnresolvedGroup, resolve
 
 GROUPS = {"edge": ["e1", "e2"], "plain": ["192.0.2.9"], "named": ["n1"], "empty": []}
-VARIABLES = {
+VARIABLES: dict[str, dict[str, t.Any]] = {
     "e1": {"bulwark_addresses": ["192.0.2.1", "2001:db8::1"]},
     "e2": {"ansible_host": "192.0.2.2"},
     "192.0.2.9": {},

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import typing as t
 from pathlib import Path
@@ -46,13 +47,51 @@ def test_the_remote_command_comes_last_and_the_identity_stays_one_argument() -> 
 
 
 @pytest.mark.parametrize(
-    ("own_port", "port", "alias"),
-    [(22, 22, None), (22, 2222, "192.0.2.7"), (2222, 22, "[192.0.2.7]:2222"), (2222, 2222, None)],
+    ("own_port", "port", "aliases"),
+    [(22, 22, [""]), (22, 2222, ["192.0.2.7", ""]), (2222, 22, ["[192.0.2.7]:2222", ""]), (2222, 2222, [""])],
 )
-def test_another_port_is_known_under_the_name_of_the_usual_one(own_port: int, port: int, alias: str | None) -> None:
+def test_another_port_is_known_under_the_name_of_the_usual_one_or_by_a_ca(
+    own_port: int, port: int, aliases: list[str]
+) -> None:
     target = subject.SshTarget(host="192.0.2.7", port=own_port)
-    found = [o.split("=", 1)[1] for o in options(subject.login_command(target, port, "true")) if "HostKeyAlias" in o]
-    assert found == ([alias] if alias else [])
+    assert subject.host_key_aliases(target, port) == aliases
+    given = [options(subject.login_command(target, port, "true", alias)) for alias in aliases]
+    found = [[option for option in each if "HostKeyAlias" in option] for each in given]
+    assert found == [[f"HostKeyAlias={alias}"] if alias else [] for alias in aliases]
+
+
+REFUSING = """case "$*" in
+*HostKeyAlias={name}*) echo 'Host key verification failed.' >&2; exit 255;;
+esac
+echo bulwark-login N1 198.51.100.9 50001 192.0.2.7 2222"""
+
+
+@pytest.mark.parametrize(("refused", "alias"), [("192.0.2.7", ""), ("another", "192.0.2.7")])
+def test_a_login_says_under_which_name_the_host_was_known(tmp_path: Path, refused: str, alias: str) -> None:
+    login = subject.new_login(fake_ssh(tmp_path, REFUSING.format(name=refused)), "N1", 2222)
+    assert (login.ok, login.port, login.host_key_alias) == (True, 2222, alias)
+
+
+def test_a_host_that_is_known_under_no_name_is_no_login(tmp_path: Path) -> None:
+    target = fake_ssh(tmp_path, "echo 'Host key verification failed.' >&2; exit 255")
+    login = subject.new_login(target, "N1", 2222)
+    assert (login.ok, login.detail) == (False, "Host key verification failed.")
+
+
+def test_a_login_that_fails_otherwise_is_not_tried_again_under_another_name(tmp_path: Path) -> None:
+    target = fake_ssh(tmp_path, f"echo x >> {tmp_path}/calls; echo 'Permission denied (publickey).' >&2; exit 255")
+    assert not subject.new_login(target, "N1", 2222).ok
+    assert (tmp_path / "calls").read_text(encoding="ascii") == "x\n"
+
+
+@pytest.mark.parametrize("own_port", [22, 2222])
+def test_the_rehearsed_sshd_is_known_as_the_host_itself(tmp_path: Path, own_port: int) -> None:
+    body = f"printf '%s\\n' \"$@\" > {tmp_path}/given; echo bulwark-login N1 127.0.0.1 50001 127.0.0.1 40022"
+    target = dataclasses.replace(fake_ssh(tmp_path, body), port=own_port)
+    assert subject.new_login(target, "N1", loopback_port=40022).ok
+    given = (tmp_path / "given").read_text(encoding="utf-8").splitlines()
+    assert f"Port={own_port}" in given
+    assert not [word for word in given if word.startswith("HostKeyAlias")]
 
 
 def test_the_relay_survives_the_shell_and_the_percent_expansion_of_ssh() -> None:

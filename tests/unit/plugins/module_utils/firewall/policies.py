@@ -30,7 +30,7 @@ def raw_rules(draw: st.DrawFn, name: str, backend: str = "ufw") -> dict[str, Any
     if backend == "ufw" and ports and direction == "in":
         actions.append("limit")
     addresses = st.lists(st.sampled_from(V4 + V6), max_size=3, unique=True)
-    sides = {"sources": [], "destinations": []} | {
+    sides: dict[str, list[str]] = {"sources": [], "destinations": []} | {
         ("destinations" if direction == "out" else draw(st.sampled_from(["sources", "destinations"]))): draw(addresses)
     }
     rule: dict[str, Any] = {

@@ -28,6 +28,7 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.host im
 )
 from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.model import (
     Entry,
+    PortRange,
     Rule,
     parse_network,
     policy_from,
@@ -111,6 +112,23 @@ def test_without_ports_the_session_and_the_daemon_decide() -> None:
     assert management_of({"management_ports": ["2200"]}, SESSION, [22]).ports == (2200,)
 
 
+def test_ports_to_come_are_opened_but_not_proven_yet() -> None:
+    coming = {"dependent_management_ports": [2222, 22]}
+    made = management_of(coming, SESSION, [22])
+    assert (made.ports, made.answering()) == ((22, 2222), (22,))
+    made = management_of({**coming, "management_ports": [22]}, SESSION, [])
+    assert (made.ports, made.answering()) == ((22, 2222), (22,))
+    assert problems(coming) == []
+    moved = SshSession("203.0.113.9", 1, "192.0.2.10", 2222)
+    assert management_of({"dependent_management_ports": [2222]}, moved, [2222]).ports == (2222,)
+
+
+def test_a_foreign_denial_of_a_port_to_come_is_refused() -> None:
+    denial = Entry(**{**Rule("x", action="deny", ports=(PortRange(2222, 2222),)).entries()[0].__dict__, "own": False})
+    found = problems({"dependent_management_ports": [2222]}, [denial])
+    assert "the controller 203.0.113.9 could not reach tcp/2222 after this change: the host's own rule" in found[0]
+
+
 def test_the_plan_counts_entries_and_marks_wide_rules() -> None:
     wide = Entry(**{**Rule("x", ports=()).entries()[0].__dict__, "own": False, "name": "", "origin": "ufw"})
     made, _management = candidate({"rules": [{"name": "web", "ports": [80]}]}, [wide, deny("10.0.0.1")])
@@ -162,7 +180,7 @@ def test_a_representative_is_never_the_host_itself() -> None:
 
 
 def test_cards_without_global_addresses_are_left_out() -> None:
-    links = [
+    links: list[dict[str, Any]] = [
         {"ifname": "lo", "flags": ["LOOPBACK"], "addr_info": [{"local": "127.0.0.1", "prefixlen": 8, "scope": "host"}]},
         {
             "ifname": "eth0",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.model import RULE_LISTS
 from ansible_collections.bulwark.hardening.plugins.module_utils.firewall.validate import MAX_RULES, validate_policy
 
 
@@ -70,7 +71,10 @@ BAD_RULES: list[tuple[dict[str, Any], str]] = [
     (rule(interface="eth0;reboot"), "firewall_rules[0].interface: 'eth0;reboot' is not an interface name"),
     (rule(interface="a" * 16), "is not an interface name of at most 15 characters"),
     (rule(log="yes"), "firewall_rules[0].log: 'yes' is not accepted; accepted are true and false"),
-    (rule(comment="it's"), "firewall_rules[0].comment: accepted are up to 200 printable characters"),
+    (
+        rule(comment="it's"),
+        'firewall_rules[0].comment: "it\'s" is not accepted; accepted are up to 200 printable characters',
+    ),
     (rule(comment="a\nb"), "firewall_rules[0].comment"),
     (rule(comment="x" * 201), "firewall_rules[0].comment"),
 ]
@@ -86,6 +90,8 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"management_sources": "10.0.0.0/24"}, "firewall_management_sources: '10.0.0.0/24' is not a list"),
     ({"management_ports": [0]}, "firewall_management_ports[0]: 0 is not accepted; accepted are 1 to 65535"),
     ({"management_ports": ["22-23"]}, "firewall_management_ports[0]: '22-23' is not accepted"),
+    ({"dependent_management_ports": ["x"]}, "firewall_dependent_management_ports[0]: 'x' is not accepted"),
+    ({"rehearse": "maybe"}, "firewall_rehearse: 'maybe' is not accepted; accepted are true and false"),
     ({"allow_cut": ["ssh"]}, "firewall_allow_cut[0]: 'ssh' is not accepted; accepted are dns, mirrors, ntp"),
     ({"window_seconds": 5}, "firewall_window_seconds: 5 is not accepted; accepted are 30 to 600 seconds"),
     ({"window_seconds": 90.5}, "firewall_window_seconds: 90.5 is not accepted"),
@@ -102,6 +108,22 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     (
         {"rules": [rule(ports=list(range(1, 201)), sources=[f"10.0.{i}.0/24" for i in range(200)])]},
         "multiply to 40000 entries; accepted are up to 30000",
+    ),
+    (
+        {
+            "host_rules": [rule(ports=["1-2", "5-6"], sources=[f"10.0.{i}.0/24" for i in range(200)])],
+            "dependent_rules": [{"name": "s", "ports": list(range(1, 150)), "sources": ["10.0.0.0/8"] * 200}],
+        },
+        "firewall_dependent_rules[0]: with this rule, sources, destinations and ports multiply to 30200 entries",
+    ),
+    (
+        {"group_rules": [rule()], "host_rules": [rule(ports=[2])]},
+        'firewall_host_rules[0].name: "r" is also the name of firewall_group_rules[0]; names are unique',
+    ),
+    ({"host_rules": "none"}, "firewall_host_rules: 'none' is not a list"),
+    (
+        {"rules": [rule()] * MAX_RULES, "group_rules": [rule()]},
+        f"firewall_group_rules[0]: {MAX_RULES + 1} rules are too many for one host",
     ),
     (
         {"backend": "firewalld", "rules": [rule(action="limit", ports=[22])]},
@@ -136,6 +158,14 @@ def test_the_second_fault_is_reported_with_the_first() -> None:
         "firewall_rules[0].ports[0]",
         "firewall_rules[1].sources[0]",
     ]
+
+
+@pytest.mark.parametrize("name", RULE_LISTS)
+def test_a_faulty_rule_is_named_by_its_list_and_its_place_in_it(name: str) -> None:
+    good = [rule(ports=[1]), {"name": "s"}]
+    lists = {other: [{"name": f"{other}-{i}"} for i in range(3)] for other in RULE_LISTS if other != name}
+    problems = validate_policy({**lists, name: [*good, {"name": "t", "sources": ["bastion"]}]})
+    assert [problem.split(" ")[0] for problem in problems] == [f"firewall_{name}[2].sources[0]:"]
 
 
 @pytest.mark.parametrize(

@@ -33,3 +33,29 @@ CERTIFICATE = "".join(
         """
     ).splitlines()
 )
+# For ED25519, for ever; and for RSA_2048, through the year 2026.
+HOST_CERTIFICATE = "".join(
+    dedent(
+        """\
+        ssh-ed25519-cert-v01@openssh.com AAAAIHNzaC1lZDI1NTE5LWNlcnQtdjAxQG9wZW5zc2guY29tAAAAIBu2pg8yG3SRIyAwtY
+        t+hoauF2GamKI7/aAuljVN4NoEAAAAIEG9XOwL4/N0jZ0R82x9W8JoReDQHQbOjz6rt2vR5qOFAAAAAAAAAAUAAAACAAAAA3dlYgAAA
+        CAAAAAPd2ViLmV4YW1wbGUub3JnAAAACTE5Mi4wLjIuNwAAAAAAAAAA//////////8AAAAAAAAAAAAAAAAAAAAzAAAAC3NzaC1lZDI1
+        NTE5AAAAIN98zqWvUhRKyZlceLV3f2Hs6jsbeFbL8o0kOXiy82gqAAAAUwAAAAtzc2gtZWQyNTUxOQAAAEAU/0sNUJeg4hrfnVHClsk
+        old/PMN8rnsRtb3M4FkidFl8N6yF35Cfeq+MA0rpwQb2Z2u9SheqPMTHWZDdtL5wH
+        """
+    ).splitlines()
+)
+RSA_HOST_CERTIFICATE = "".join(
+    dedent(
+        """\
+        ssh-rsa-cert-v01@openssh.com AAAAHHNzaC1yc2EtY2VydC12MDFAb3BlbnNzaC5jb20AAAAge+7+W8uvfqxIW1lI9SKBKuDmer
+        BMDH5AJkK42pCb/xwAAAADAQABAAABAQDZ49atue0ePBISl4WYNkGmumgR6jB3CUkTwnn3xheYvJ2nEBO7mV+HBmwGL4qNT2w4zY+Mm
+        F98iw2y/ZBiJsXAypn4QHfRrcNW/PjAIiON2Z3In/Tq8i0ddwdSDDfwhVq9PjwIWaH66NsIvLbFSoPMvUrKifkViD9PvVKIz6fzbIzT
+        tXWvxVf3hRoYdAA50SgnKgvPTIczfAtGXG0uBnjcg0G5x6ad5qwVlxDiKNurgi/XGGW36wnrLkSew+6mqaLkqLhhwilvDnOuzu7h0Wz
+        iw/rNez09+kiO2Po+bJccDHYOrZO36Ltvv+y8nWM5NdA0x+z3kjvHjpE51FZUliljAAAAAAAAAAAAAAACAAAAA3dlYgAAABMAAAAPd2
+        ViLmV4YW1wbGUub3JnAAAAAGlVuQAAAAAAazbsgAAAAAAAAAAAAAAAAAAAADMAAAALc3NoLWVkMjU1MTkAAAAg33zOpa9SFErJmVx4t
+        Xd/YezqOxt4VsvyjSQ5eLLzaCoAAABTAAAAC3NzaC1lZDI1NTE5AAAAQC+g31dWQdPe1k60imECijV3aT1n5DI7I+BBkEFcxON01Ow8
+        q3n+90rs7Y4QtM26NmA78DxexRg5u4mS9LB6cAw=
+        """
+    ).splitlines()
+)

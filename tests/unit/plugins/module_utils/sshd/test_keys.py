@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -13,7 +14,15 @@ from hypothesis import strategies as st
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.sshd import algorithms, keys, revocation
 
-from .sample_keys import CERTIFICATE, ED25519, ED25519_FINGERPRINT, RSA_2048, RSA_2048_FINGERPRINT
+from .sample_keys import (
+    CERTIFICATE,
+    ED25519,
+    ED25519_FINGERPRINT,
+    HOST_CERTIFICATE,
+    RSA_2048,
+    RSA_2048_FINGERPRINT,
+    RSA_HOST_CERTIFICATE,
+)
 
 
 def test_a_key_has_type_size_and_fingerprint() -> None:
@@ -35,6 +44,31 @@ def test_text_that_is_no_key_is_refused_and_never_crashes(text: str) -> None:
 def test_a_key_that_is_cut_off_is_refused(key: str, data: st.DataObject) -> None:
     with pytest.raises(keys.InvalidKey):
         keys.parse_public_key(key[: data.draw(st.integers(0, len(key) - 1))])
+
+
+def test_a_certificate_says_what_it_certifies_for_whom_and_when() -> None:
+    host, rsa, user = map(keys.parse_certificate, (HOST_CERTIFICATE, RSA_HOST_CERTIFICATE, CERTIFICATE))
+    assert (host.type, host.key.text, host.is_host) == ("ssh-ed25519-cert-v01@openssh.com", ED25519, True)
+    assert host.principals == ("web.example.org", "192.0.2.7")
+    assert (host.valid_after, host.valid_before) == (0, keys.FOREVER)
+    assert (rsa.key.text, rsa.key.bits) == (RSA_2048, 2048)
+    assert (rsa.valid_after, rsa.valid_before) == (1767225600, 1798761600)
+    assert (user.is_host, user.principals) == (False, ("team",))
+
+
+@given(st.sampled_from([HOST_CERTIFICATE, RSA_HOST_CERTIFICATE]), st.data())
+def test_a_certificate_that_is_cut_off_is_refused(certificate: str, data: st.DataObject) -> None:
+    kind, encoded = certificate.split()
+    blob = base64.b64decode(encoded)
+    for part in (blob[: data.draw(st.integers(0, len(blob) - 1))], blob + b"more"):
+        with pytest.raises(keys.InvalidKey):
+            keys.parse_certificate(f"{kind} {base64.b64encode(part).decode()}")
+
+
+@pytest.mark.parametrize("key", [ED25519, RSA_2048])
+def test_a_plain_key_is_no_certificate(key: str) -> None:
+    with pytest.raises(keys.InvalidKey, match="is no certificate"):
+        keys.parse_certificate(key)
 
 
 def test_authorized_keys_are_read_with_their_options() -> None:

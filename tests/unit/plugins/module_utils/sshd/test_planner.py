@@ -17,6 +17,7 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.sshd import (
     algorithms,
     effective,
     grammar,
+    keys,
     planner,
     revocation,
 )
@@ -26,7 +27,7 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.sshd.policy impo
 from ansible_collections.bulwark.hardening.plugins.module_utils.sshd.units import Units, drop_in_path
 from ansible_collections.bulwark.hardening.plugins.module_utils.sshd.validate import validate_policy
 
-from .sample_keys import CERTIFICATE, ED25519, RSA_2048
+from .sample_keys import ED25519, HOST_CERTIFICATE, RSA_2048, RSA_HOST_CERTIFICATE
 
 STOCK = """# stock
 Include /etc/ssh/sshd_config.d/*.conf
@@ -47,6 +48,7 @@ HOST = Observation(
     units=SERVICE,
     current_ports=(22,),
     host_key_bits={"ed25519": 256, "rsa": 3072, "ecdsa": 256},
+    host_public_keys={"ed25519": keys.parse_public_key(ED25519), "rsa": keys.parse_public_key(RSA_2048)},
     connecting_user="admin",
     server_port=22,
 )
@@ -135,7 +137,7 @@ POLICIES = st.fixed_dictionaries(
         "host_key_types": st.lists(st.sampled_from(["ed25519", "rsa", "ecdsa"]), unique=True, min_size=1, max_size=3),
         "trusted_user_ca_keys": st.just([ED25519]),
         "revoked_keys": st.lists(st.sampled_from([{"public_key": RSA_2048}, {"serial": 3, "ca": ED25519}]), max_size=2),
-        "host_certificates": st.just([CERTIFICATE]),
+        "host_certificates": st.just([HOST_CERTIFICATE]),
         "allow_tcp_forwarding": st.booleans(),
         "per_source_penalties": st.just({"crash_seconds": 5}),
     },
@@ -148,9 +150,14 @@ def test_a_plan_that_is_carried_out_leaves_nothing_to_do(
 ) -> None:
     files = {CONFIG: FileContent(main, 0o644), "/etc/ssh/sshd_config.d/50-cloud.conf": FileContent(other, 0o600)}
     bits = {"ed25519": ed25519, "rsa": 2048}
-    seen = dataclasses.replace(HOST, files=files, units=units, host_key_bits=bits)
-    if set(raw.get("host_key_types", [])) == {"rsa"}:
-        with pytest.raises(Refused, match="ssh_host_key_types"):
+    public = HOST.host_public_keys if ed25519 else {}
+    seen = dataclasses.replace(HOST, files=files, units=units, host_key_bits=bits, host_public_keys=public)
+    offered = set(raw.get("host_key_types", ["ed25519", "rsa"])) - {"rsa"}
+    refusal = "" if offered else "ssh_host_key_types"
+    if offered and "host_certificates" in raw and not (ed25519 and "ed25519" in offered):
+        refusal = "ssh_host_certificates"
+    if refusal:
+        with pytest.raises(Refused, match=refusal):
             plan(policy(**raw), seen)
         return
     changes = plan(policy(**raw), seen)
@@ -167,7 +174,8 @@ def test_a_policy_that_asks_for_nothing_of_the_kind_gives_foreign_files_back(
     """After a policy of any kind, one without lists and main_file leaves no trace in files of others but ports."""
     path = "/etc/ssh/sshd_config.d/50-cloud.conf"
     files = {CONFIG: FileContent(main, 0o644), path: FileContent(other, 0o600)}
-    raw = {name: value for name, value in raw.items() if name not in ("ports", "socket_activation")}
+    left_out = ("ports", "socket_activation", "host_key_types")
+    raw = {name: value for name, value in raw.items() if name not in left_out}
     first = plan(policy(**raw), dataclasses.replace(HOST, files=files))
     after = carried_out(first, dataclasses.replace(HOST, files=files))
     second = plan(policy(), after)
@@ -381,3 +389,68 @@ def test_ports_and_addresses_count_only_where_sshd_listens_itself() -> None:
     other = {**config, "listenaddress": ["[::]:2222"]}
     assert [found[0] for found in effective.differences(changes.lines, other)] == ["port", "listenaddress"]
     assert effective.differences(changes.lines, other, listening=False) == []
+
+
+NEW_YEAR = 1798761600
+
+
+@pytest.mark.parametrize(
+    ("values", "seen", "message"),
+    [
+        (
+            {"host_key_types": ["rsa"]},
+            HOST,
+            r"ssh_host_certificates\[0\]: it is for the key SHA256:Buqr.*CA sign /etc/ssh/ssh_host_rsa_key.pub",
+        ),
+        (
+            {},
+            dataclasses.replace(HOST, host_public_keys={"ed25519": keys.PublicKey("ssh-ed25519", b"another")}),
+            r"which this host does not offer; have the CA sign /etc/ssh/ssh_host_ed25519_key.pub of this host",
+        ),
+        (
+            {"host_key_types": ["ed25519"]},
+            dataclasses.replace(HOST, host_key_bits={}, host_public_keys={}),
+            r"which this host does not offer; have the CA sign /etc/ssh/ssh_host_ed25519_key.pub of this host",
+        ),
+        ({"host_key_algorithms": ["ssh-ed25519"]}, HOST, "ssh_host_key_algorithms has nothing for ssh-ed25519-cert"),
+        (
+            {"host_certificates": [RSA_HOST_CERTIFICATE]},
+            dataclasses.replace(HOST, now=NEW_YEAR),
+            "it expired at 2027-01-01T00:00:00Z, so clients refuse it; have the CA sign a new one",
+        ),
+        (
+            {"host_certificates": [RSA_HOST_CERTIFICATE]},
+            HOST,
+            "it is not valid before 2026-01-01T00:00:00Z, and this host's clock says 1970-01-01T00:00:00Z",
+        ),
+    ],
+)
+def test_a_host_certificate_that_would_do_nothing_is_refused(
+    values: dict[str, Any], seen: Observation, message: str
+) -> None:
+    with pytest.raises(Refused, match=message):
+        plan(policy(**{"host_certificates": [HOST_CERTIFICATE], **values}), seen)
+
+
+def test_a_host_certificate_that_expired_in_place_is_warned_about_and_keeps_the_policy_working() -> None:
+    wished = policy(host_certificates=[RSA_HOST_CERTIFICATE, HOST_CERTIFICATE])
+    valid = dataclasses.replace(HOST, now=NEW_YEAR - 1)
+    changes = plan(wished, valid)
+    assert changes.warnings == ()
+    assert drop_in(changes)["hostcertificate"] == [
+        "/etc/ssh/bulwark/host_rsa-cert.pub",
+        "/etc/ssh/bulwark/host_ed25519-cert.pub",
+    ]
+    later = plan(wished, dataclasses.replace(carried_out(changes, valid), now=NEW_YEAR))
+    assert later.is_empty
+    (warning,) = later.warnings
+    assert warning.startswith("ssh_host_certificates[0]: it expired at 2027-01-01")
+
+
+@pytest.mark.parametrize("wish", ["keep", "enabled", "disabled"])
+def test_limits_that_a_process_for_each_connection_cannot_keep_are_warned_about(wish: str) -> None:
+    each = dataclasses.replace(HOST, units=dataclasses.replace(SOCKET, accept=True))
+    warned = any("Accept=yes" in warning for warning in plan(policy(socket_activation=wish), each).warnings)
+    assert warned == (wish != "disabled")
+    shared = plan(policy(socket_activation=wish), dataclasses.replace(HOST, units=SOCKET))
+    assert shared.warnings == ()

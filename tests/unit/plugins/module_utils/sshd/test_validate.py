@@ -22,6 +22,8 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.sshd.policy impo
 )
 from ansible_collections.bulwark.hardening.plugins.module_utils.sshd.validate import validate_policy
 
+from .sample_keys import CERTIFICATE, HOST_CERTIFICATE
+
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEG9XOwL4/N0jZ0R82x9W8JoReDQHQbOjz6rt2vR5qOF someone"
 KNOWN = Capabilities(
     {
@@ -83,7 +85,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"trusted_user_ca_keys": ["nonsense"]}, r"ssh_trusted_user_ca_keys\[0\]: not a public key: expected one line"),
     ({"trusted_user_ca_keys": [f"{KEY}\n{KEY}"]}, r"ssh_trusted_user_ca_keys\[0\]: not a public key: expected one"),
     ({"trusted_user_ca_keys": ["ssh-rsa " + KEY.split()[1]]}, r"does not say ssh-rsa inside"),
-    ({"host_certificates": [KEY]}, r"ssh_host_certificates\[0\]: ssh-ed25519 is no certificate"),
+    (
+        {"host_certificates": [KEY]},
+        r"ssh_host_certificates\[0\]: not a host certificate: ssh-ed25519 is no",
+    ),
+    ({"host_certificates": [CERTIFICATE]}, r"ssh_host_certificates\[0\]: this is the certificate of a user"),
+    (
+        {"host_certificates": [HOST_CERTIFICATE, HOST_CERTIFICATE]},
+        r"ssh_host_certificates\[1\]: a second ssh-ed25519-cert-v01@openssh.com",
+    ),
+    ({"trusted_user_ca_keys": [CERTIFICATE]}, r"ssh_trusted_user_ca_keys\[0\]: .* is a certificate"),
     (
         {"authorized_principals": [{"user": "a", "principals": ["p"]}]},
         r"ssh_authorized_principals: principals need a CA in ssh_trusted_user_ca_keys",

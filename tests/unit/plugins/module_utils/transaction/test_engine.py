@@ -509,7 +509,7 @@ class TestPredecessors:
         transaction.applying()
         ended: list[locks.Holder] = []
 
-        def end(holder: locks.Holder) -> None:
+        def end(holder: locks.Holder, clock: object) -> None:
             ended.append(holder)
             transaction._mutation.release()
 
