@@ -70,7 +70,7 @@ def test_names_of_the_collection_exist(document: Path) -> None:
 
 def test_variables_exist(document: Path, roles: dict[str, Role]) -> None:
     known = {name for role in roles.values() for name in role.options}
-    known |= {path.stem for path in SOURCES}
+    known |= {path.stem for path in SOURCES} | {f"{name}_result" for name in roles} | {"baseline_policy"}
     pattern = rf"`((?:{'|'.join(roles)})_[a-z_]+)`"
     assert sorted(set(re.findall(pattern, document.read_text(encoding="utf-8"))) - known) == []
 

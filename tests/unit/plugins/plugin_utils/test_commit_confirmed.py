@@ -217,7 +217,7 @@ def test_every_login_becomes_root_where_that_is_the_proof(logins: list[bool], mo
         return made(target, nonce, port, **options)
 
     monkeypatch.setattr(subject, "new_login", login)
-    monkeypatch.setitem(subject.prove_logins.__globals__, "new_login", login)
+    monkeypatch.setattr(new_login, "new_login", login)
     action = Scripted({"apply": [PENDING], "commit": [COMMITTED]})
     elevation = subject.Elevation("/run/proof")
     monkeypatch.setattr(action, "elevation", lambda: elevation)
