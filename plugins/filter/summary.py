@@ -14,35 +14,32 @@ author:
 version_added: 0.1.0
 short_description: Say in a few sentences what a run left a host with
 description:
-  - Turns the results of M(bulwark.hardening.firewall), M(bulwark.hardening.sshd) and M(bulwark.hardening.controls)
-    into lines for a person.
+  - Turns the results of the roles into lines for a person.
 options:
   _input:
-    description: Result of the firewall module; an empty dictionary when it did not run.
+    description:
+      - The results by the name of their role, as C(firewall_result) and its like hold them. A role that did not run is
+        left out, or empty.
     type: dict
     required: true
-  ssh:
-    description: Result of the sshd module; an empty dictionary when it did not run.
-    type: dict
-    default: {}
   inbound:
-    description: What the policy does with inbound traffic that no rule names.
+    description: What the firewall's policy does with inbound traffic that no rule names.
     type: str
     default: deny
   passwords:
-    description: Whether the policy accepts passwords.
+    description: Whether the policy of SSH accepts passwords.
     type: bool
     default: false
-  controls:
-    description: Result of the controls module; an empty dictionary when it did not run.
-    type: dict
-    default: {}
+  check_mode:
+    description: Whether the run only looked, so that changes are those it would make.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
 - name: Say what the run left this host with
   ansible.builtin.debug:
-    msg: "{{ firewall_result | bulwark.hardening.summary(ssh_result, controls=controls_result) }}"
+    msg: "{{ {'firewall': firewall_result, 'controls': controls_result} | bulwark.hardening.summary }}"
 """
 
 RETURN = r"""
@@ -98,22 +95,46 @@ def ssh_sentences(result: Result, passwords: bool) -> list[str]:
     return [f"SSH: {accepted}; administrators who can log in: {', '.join(admitted) or 'none named'}."]
 
 
-def change_sentence(results: t.Mapping[str, Result]) -> str:
-    """Return what changed, and whether a login proved it; a change without a transaction is check mode's."""
-    proven = [name for name, result in results.items() if result.get("changed") and result.get("logins")]
-    changed = [name for name, result in results.items() if result.get("changed") and name not in proven]
-    unproven = [name for name in changed if results[name].get("transaction")]
-    wished = [name for name in changed if name not in unproven]
+def change_sentence(results: t.Mapping[str, Result], check_mode: bool) -> str:
+    """Return what changed, and whether a login proved it."""
+    changed = [name for name, result in results.items() if result.get("changed")]
+    proven = [name for name in changed if results[name].get("logins")]
+    unproven = [name for name in changed if name not in proven and results[name].get("transaction")]
+    others = [name for name in changed if name not in proven and name not in unproven]
     clauses = [
         f"{words}: {', '.join(names)}."
         for words, names in (
             ("Changed, and proven by new logins", proven),
             ("Changed, not proven by a login", unproven),
-            ("Would be changed", wished),
+            ("Would be changed" if check_mode else "Changed", others),
         )
         if names
     ]
     return " ".join(clauses) or "Nothing had to be changed."
+
+
+def baseline_sentences(result: Result) -> list[str]:
+    """Return what the baseline could not bring about, or only a restart will."""
+    sentences = []
+    if result.get("reboot_needed"):
+        sentences.append("Restart the host: some of the baseline takes effect only then.")
+    if result.get("refused"):
+        sentences.append(f"This kernel refuses {', '.join(result['refused'])}.")
+    sentences += [
+        f"After a restart {entry['key']} would be {entry['value']} instead of {entry['wished']} by {entry['file']}."
+        for entry in result.get("overridden") or []
+    ]
+    return sentences + [str(sentence) for sentence in result.get("kept") or []]
+
+
+def fail2ban_sentences(result: Result) -> list[str]:
+    """Return which jails are alive, and how many they hold."""
+    jails = result.get("jails")
+    if jails is None:
+        return []
+    live = [str(jail["name"]) for jail in jails if jail["live"]]
+    held = len({address for jail in jails for address in jail["banned"]})
+    return [f"fail2ban: jails {', '.join(live) or 'none'}; {held} addresses banned now."]
 
 
 def control_sentences(result: Result) -> list[str]:
@@ -152,19 +173,18 @@ def control_sentence(control: Result) -> str:
 
 
 def summary(
-    firewall: Result,
-    ssh: Result | None = None,
-    inbound: str = "deny",
-    passwords: bool = False,
-    controls: Result | None = None,
+    results: t.Mapping[str, Result], inbound: str = "deny", passwords: bool = False, check_mode: bool = False
 ) -> list[str]:
     """Return the sentences for one host: what changed, who can come in, what is true of the controls."""
-    results = {"firewall": firewall or {}, "ssh": ssh or {}}
+    given = {name: result or {} for name, result in results.items()}
+    changes = {name: result for name, result in given.items() if name != "controls"}
     return [
-        change_sentence(results),
-        *firewall_sentences(results["firewall"], inbound),
-        *ssh_sentences(results["ssh"], passwords),
-        *control_sentences(controls or {}),
+        change_sentence(changes, check_mode),
+        *firewall_sentences(given.get("firewall", {}), inbound),
+        *ssh_sentences(given.get("ssh", {}), passwords),
+        *baseline_sentences(given.get("baseline", {})),
+        *fail2ban_sentences(given.get("fail2ban", {})),
+        *control_sentences(given.get("controls", {})),
     ]
 
 

@@ -15,7 +15,7 @@ NARROW = {
 
 
 def test_an_open_administration_is_said_with_the_way_to_narrow_it() -> None:
-    lines = summary({"management": {"sources": ["anywhere"], "ports": [22, 2222]}, "changed": False})
+    lines = summary({"firewall": {"management": {"sources": ["anywhere"], "ports": [22, 2222]}, "changed": False}})
     assert lines[0] == "Nothing had to be changed."
     assert "Administration on tcp 22, 2222 stays open to every source; firewall_management_sources narrows it." in lines
 
@@ -26,36 +26,69 @@ def test_what_changed_and_who_may_come_in() -> None:
         "changed": True,
         "logins": [{}],
     }
-    lines = summary(NARROW, ssh)
+    lines = summary({"firewall": NARROW, "ssh": ssh})
     assert lines[0] == "Changed, and proven by new logins: firewall, ssh."
     assert "Administration on tcp 22 is open to 192.0.2.0/24." in lines
     assert lines[-1] == "SSH: keys and certificates only; administrators who can log in: admin."
 
 
 def test_rules_of_the_host_that_admit_more_are_counted() -> None:
-    lines = summary({**NARROW, "foreign_rules": [{"widens": True}, {"widens": False}]})
+    lines = summary({"firewall": {**NARROW, "foreign_rules": [{"widens": True}, {"widens": False}]}})
     assert "1 of the host's own rules admit more than the policy; they stay as they are." in lines
 
 
 def test_a_role_that_did_not_run_is_not_mentioned() -> None:
-    assert summary({}, {}) == ["Nothing had to be changed."]
+    assert summary({"firewall": {}, "ssh": {}}) == ["Nothing had to be changed."]
 
 
 def test_check_mode_claims_no_change_and_no_proof() -> None:
-    assert summary({"changed": True}, {"changed": True})[0] == "Would be changed: firewall, ssh."
+    assert (
+        summary({"firewall": {"changed": True}, "ssh": {"changed": True}}, check_mode=True)[0]
+        == "Would be changed: firewall, ssh."
+    )
 
 
 def test_a_change_without_a_login_is_not_called_proven() -> None:
-    assert summary({"changed": True, "transaction": {"id": "T1"}})[0] == "Changed, not proven by a login: firewall."
+    assert (
+        summary({"firewall": {"changed": True, "transaction": {"id": "T1"}}})[0]
+        == "Changed, not proven by a login: firewall."
+    )
 
 
 def test_a_policy_that_allows_is_not_called_closed() -> None:
-    lines = summary(NARROW, {"administrators": []}, inbound="allow", passwords=True)
+    lines = summary({"firewall": NARROW, "ssh": {"administrators": []}}, inbound="allow", passwords=True)
     assert (
         "Firewall: everything inbound is open, since the policy allows it by default, but for the rules of the policy."
         in lines
     )
     assert lines[-1].startswith("SSH: keys, certificates and passwords;")
+
+
+def test_what_the_baseline_leaves_open_is_told() -> None:
+    overridden = {"key": "net.ipv4.conf.all.log_martians", "wished": "1", "value": "0", "file": "/etc/ufw/sysctl.conf"}
+    baseline = {
+        "changed": True,
+        "reboot_needed": True,
+        "refused": ["kernel.sysrq"],
+        "overridden": [overridden],
+        "kept": ["account deploy keeps its shell: it is the connecting user"],
+    }
+    assert summary({"baseline": baseline}) == [
+        "Changed: baseline.",
+        "Restart the host: some of the baseline takes effect only then.",
+        "This kernel refuses kernel.sysrq.",
+        "After a restart net.ipv4.conf.all.log_martians would be 0 instead of 1 by /etc/ufw/sysctl.conf.",
+        "account deploy keeps its shell: it is the connecting user",
+    ]
+
+
+def test_jails_that_are_alive_are_named_with_whom_they_hold() -> None:
+    jails = [
+        {"name": "sshd", "live": True, "banned": ["192.0.2.1", "2001:db8::1"]},
+        {"name": "application", "live": True, "banned": ["192.0.2.1"]},
+        {"name": "dead", "live": False, "banned": []},
+    ]
+    assert summary({"fail2ban": {"jails": jails}})[1:] == ["fail2ban: jails sshd, application; 2 addresses banned now."]
 
 
 def control(identifier: str, verdict: str, **more: object) -> dict[str, object]:
@@ -75,7 +108,7 @@ def test_controls_are_counted_and_what_needs_a_person_is_told() -> None:
         control("OS-65", "unknown", reason="there is no program auditctl on this host"),
         control("OS-70", "not_applicable", reason="a container"),
     ]
-    assert summary({}, {}, controls={"controls": controls})[1:] == [
+    assert summary({"controls": {"controls": controls}})[1:] == [
         "Controls: 2 pass, 2 fail, 1 waived, 1 pending, 1 unknown, 1 not applicable.",
         "OS-14 (Nothing is sent) fails: expected x 0, observed x 1.",
         "OS-36 (Nothing is sent) is left to you: expected x 0, observed x 1.",
@@ -88,15 +121,15 @@ def test_controls_are_counted_and_what_needs_a_person_is_told() -> None:
 def test_a_waiver_of_what_cannot_be_seen_says_why() -> None:
     waiver = {"owner": "ops", "reason": "router", "expires": "2030-12-31"}
     entry = control("OS-01", "waived", waiver=waiver, verdict_without_waiver="unknown", observed="", reason="no kernel")
-    lines = summary({}, {}, controls={"controls": [entry]})
+    lines = summary({"controls": {"controls": [entry]}})
     assert lines[-1].endswith("by ops: router (without the waiver: unknown, no kernel).")
 
 
 def test_without_controls_nothing_is_said_about_them() -> None:
-    assert summary({}, {}, controls={}) == ["Nothing had to be changed."]
+    assert summary({"controls": {}}) == ["Nothing had to be changed."]
 
 
 def test_a_long_observation_is_cut() -> None:
-    lines = summary({}, {}, controls={"controls": [control("OS-69", "fail", observed="/var/log/x " * 99)]})
+    lines = summary({"controls": {"controls": [control("OS-69", "fail", observed="/var/log/x " * 99)]}})
     assert lines[-1].endswith("….")
     assert len(lines[-1]) < 300
