@@ -6,9 +6,10 @@
     python tests/benchmark/run.py
 
 ``policy`` is what the host itself needs for the firewall policy: the time of the module's calls, which plan, rehearse,
-apply and commit; without Ansible's start and without the logins that prove a change.
-The counts are checked against the budget and decide the exit code, and so does the time of 1,000 rules. A sample
-asserts no time.
+apply and commit; without Ansible's start and without the logins that prove a change. ``controls`` are those that pass,
+of all that were observed, and the seconds that the host took to observe them.
+The counts are checked against the budget and decide the exit code, and so do the times of 1,000 rules and of the
+controls. A sample asserts no time.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ ROOT = HERE.parent.parent
 HOSTS = [sys.executable, str(ROOT / "molecule/shared/hosts.py")]
 GROUP = "bench"
 TARGETS = {"ufw": "debian13", "firewalld": "debian13"}
-# Remote calls of firewall and ssh together, facts and packages included, on a converged host.
-CONVERGED_CALLS = 14
+# Remote calls of all roles but controls together, facts and packages included, on a converged host.
+CONVERGED_CALLS = 30
+CONTROLS_CALLS = 1
+CONTROLS_SECONDS = 3.0
 RULE_COUNTS = (10, 100, 1000)
 MANY_RULES = 1000
 MANY_RULES_SECONDS = 5.0
@@ -47,10 +50,13 @@ class Run:
     policy_seconds: float
     changed: int
     calls: dict[str, int]
+    passed: int
+    observed: int
+    controls_seconds: float
 
     @property
     def total(self) -> int:
-        return sum(self.calls.values())
+        return sum(count for role, count in self.calls.items() if role != "controls")
 
 
 def measure(inventory: Path, host: str, variables: dict[str, Any], *arguments: str) -> Run:
@@ -75,11 +81,16 @@ def measure(inventory: Path, host: str, variables: dict[str, Any], *arguments: s
         if done.returncode != 0:
             raise SystemExit(f"the run failed:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
         made = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+        controls = next(call for call in made if call["kind"] == "controls")
+        made.remove(controls)
         calls = collections.Counter(call["role"].rpartition(".")[2] or "playbook" for call in made)
         policy_seconds = sum(call["seconds"] for call in made if call["action"] == POLICY_ACTION)
         recap = done.stdout.rpartition("PLAY RECAP")[2]
         changed = int(recap.partition("changed=")[2].split()[0])
-        return Run(seconds, policy_seconds, changed, dict(calls))
+        counts = controls["counts"]
+        return Run(
+            seconds, policy_seconds, changed, dict(calls), counts["pass"], sum(counts.values()), controls["seconds"]
+        )
 
 
 def policy(backend: str, count: int) -> dict[str, Any]:
@@ -97,7 +108,9 @@ def policy(backend: str, count: int) -> dict[str, Any]:
 
 def row(name: str, run: Run) -> str:
     calls = ", ".join(f"{role} {count}" for role, count in sorted(run.calls.items()))
-    return f"{name:<34} {run.seconds:>7.1f} {run.policy_seconds:>7.1f} {run.total:>6} {run.changed:>8}  {calls}"
+    controls = f"{run.passed}/{run.observed} {run.controls_seconds:>4.1f}"
+    counts = f"{run.total:>6} {run.changed:>8} {controls:>13}"
+    return f"{name:<34} {run.seconds:>7.1f} {run.policy_seconds:>7.1f} {counts}  {calls}"
 
 
 def limit_lines(backend: str, runs: Mapping[str, Run]) -> tuple[list[str], list[str]]:
@@ -125,7 +138,7 @@ def main() -> int:
     wishes = [f"{name}={release}" for name, release in targets.items()]
     started = subprocess.run([*HOSTS, "up", "--group", GROUP, *wishes], check=True, stdout=subprocess.PIPE, text=True)
     inventory = Path(started.stdout.strip().splitlines()[-1])
-    print(f"{'run':<34} {'seconds':>7} {'policy':>7} {'calls':>6} {'changed':>8}  calls per role")
+    print(f"{'run':<34} {'seconds':>7} {'policy':>7} {'calls':>6} {'changed':>8} {'controls':>13}  calls per role")
     problems = []
     limits = []
     for backend in targets:
@@ -141,6 +154,14 @@ def main() -> int:
                 problems.append(f"{backend}: {name}: {run.changed} changed, expected 0")
             if "converged" in name and run.total > CONVERGED_CALLS:
                 problems.append(f"{backend}: {name}: {run.total} calls, budget {CONVERGED_CALLS}")
+            if run.calls["controls"] > CONTROLS_CALLS:
+                problems.append(
+                    f"{backend}: {name}: {run.calls['controls']} calls for the controls, budget {CONTROLS_CALLS}"
+                )
+            if not arguments.sample and run.controls_seconds > CONTROLS_SECONDS:
+                problems.append(
+                    f"{backend}: {name}: {run.controls_seconds:.1f} s for the controls (limit {CONTROLS_SECONDS:.0f})"
+                )
         lines, over = limit_lines(backend, runs)
         limits += lines
         problems += [] if arguments.sample else over

@@ -4,7 +4,7 @@
 """Count what crosses the connection: every command and file transfer that Ansible sends to a host.
 
 Writes one JSON line per call to the file that REMOTE_CALLS_FILE names: host, role, task, action, kind, and the seconds
-that it took.
+that it took. What the controls module says of itself is a line more, of the kind "controls".
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ description: [Writes one JSON line per remote call to the file named by E(REMOTE
 CURRENT_TASK = {"task": "", "role": "", "action": ""}
 
 
-def record(host: str, kind: str, seconds: float) -> None:
+def record(host: str, kind: str, seconds: float, **more: t.Any) -> None:
     """Append one call; a single short write, so that forks do not mix lines."""
     path = os.environ.get("REMOTE_CALLS_FILE")
     if path:
-        call = {"host": host, "kind": kind, "seconds": round(seconds, 3), **CURRENT_TASK}
+        call = {"host": host, "kind": kind, "seconds": round(seconds, 3), **CURRENT_TASK, **more}
         with Path(path).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(call) + "\n")
 
@@ -69,3 +69,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         CURRENT_TASK["task"] = task.get_name()
         CURRENT_TASK["role"] = task._role.get_name() if task._role else ""
         CURRENT_TASK["action"] = str(task.action)
+
+    def v2_runner_on_ok(self, result: t.Any) -> None:
+        """Keep how many controls were observed, and the time that the host itself took for it."""
+        values = result.result
+        if result.task.action == "bulwark.hardening.controls" and "counts" in values:
+            record(str(result.host), "controls", values["seconds"], counts=values["counts"])
