@@ -12,6 +12,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..plugin_utils import baseline_policy as policy
 from ..plugin_utils import catalogue
+from ..plugin_utils.option_problems import option_problems
 
 DOCUMENTATION = r"""
 name: baseline_policy
@@ -66,14 +67,11 @@ Result = dict[str, t.Any]
 def typed(values: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], list[str]]:
     """Return the variables with the types and defaults of the role's argument specification, and what is wrong."""
     specification = catalogue.specification()
-    unknown = [
-        f"{name}: the role baseline has no such variable; accepted are {', '.join(sorted(specification))}"
-        for name in values
-        if name not in specification
-    ]
-    known = {name: value for name, value in values.items() if name in specification}
-    result = ArgumentSpecValidator(specification).validate(known)
-    return result.validated_parameters, unknown + list(result.error_messages)
+    found = option_problems(values, specification)
+    if found:
+        return {}, found
+    result = ArgumentSpecValidator(specification).validate(dict(values))
+    return result.validated_parameters, list(result.error_messages)
 
 
 def baseline_policy(

@@ -30,6 +30,10 @@ def rule(**values: t.Any) -> Variables:
     return {"name": "web", "ports": [443], **values}
 
 
+def waiver(**values: t.Any) -> Variables:
+    return {"control": "OS-17", "owner": "network team", "reason": "noise", "expires": "2999-12-31", **values}
+
+
 # (variables, the path that the message begins with, the value as it is shown, what is accepted)
 BAD: list[tuple[Variables, str, str, str]] = [
     ({"firewall_backend": "iptables"}, "firewall_backend", "'iptables'", "accepted are ufw, firewalld"),
@@ -134,6 +138,56 @@ BAD: list[tuple[Variables, str, str, str]] = [
     ),
     ({"ssh_revoked_keys": [{"serial": 1}]}, "ssh_revoked_keys[0]", "serial", "needs ca"),
     ({"ssh_window_seconds": "soon"}, "ssh_window_seconds", "'soon'", "is not a whole number"),
+    ({"baseline_router": "maybe"}, "baseline_router", "'maybe'", "accepted are true and false"),
+    ({"baseline_serves": ["ngnix"]}, "baseline_serves[0]", "'ngnix'", "accepted are apache"),
+    ({"baseline_opt_in": ["OS-20", "OS-14"]}, "baseline_opt_in[1]", "OS-14", "is no choice"),
+    ({"baseline_faillock_attempts": 11}, "baseline_faillock_attempts", "11", "accepted are 1 to 10"),
+    ({"baseline_banner": "Willkommen \\n"}, "baseline_banner", "\\n", "printable ASCII"),
+    (
+        {"baseline_reboot_window": {"days": ["Sunday"], "start": "03:30", "minutes": 60}},
+        "baseline_reboot_window.days[0]",
+        "'Sunday'",
+        "accepted are Mon, Tue",
+    ),
+    (
+        {"baseline_reboot_window": {"days": ["Sun"], "start": "3 am", "minutes": 60}},
+        "baseline_reboot_window.start",
+        "'3 am'",
+        "03:30",
+    ),
+    ({"baseline_grub_superuser": "boot"}, "baseline_grub_superuser", "baseline_grub_password_hash", "set both or none"),
+    ({"baseline_tmp_size": "lots"}, "baseline_tmp_size", "'lots'", "a size such as 2g"),
+    ({"baseline_crontab_users": ["a b"]}, "baseline_crontab_users[0]", "'a b'", "names of users"),
+    ({"controls_waivers": {"control": "OS-17"}}, "controls_waivers", "{'control': 'OS-17'}", "takes a list of waivers"),
+    ({"controls_waivers": [waiver(expires="2020-01-31")]}, "controls_waivers[0].expires", "2020-01-31", "expired"),
+    (
+        {"controls_group_waivers": [waiver(control="OS-999")]},
+        "controls_group_waivers[0].control",
+        "'OS-999'",
+        "ids look like",
+    ),
+    (
+        {"controls_host_waivers": [waiver(), waiver(owner="")]},
+        "controls_host_waivers[1].owner",
+        "is missing",
+        "a waiver needs",
+    ),
+    (
+        {"controls_waivers": [waiver()], "controls_host_waivers": [waiver()]},
+        "controls_host_waivers[0].control",
+        "OS-17",
+        "waived already by controls_waivers[0]",
+    ),
+    ({"fail2ban_maximum_attempts": 0}, "fail2ban_maximum_attempts", "0", "accepted are"),
+    ({"fail2ban_ban_seconds": "long"}, "fail2ban_ban_seconds", "'long'", ""),
+    ({"fail2ban_ignored_addresses": ["10.0.0.300"]}, "fail2ban_ignored_addresses[0]", "10.0.0.300", "accepted"),
+    ({"fail2ban_jails": [{"name": "a/b"}]}, "fail2ban_jails[0].name", "'a/b'", "accepted"),
+    (
+        {"fail2ban_filters": [{"name": "a", "fail_patterns": ["("]}]},
+        "fail2ban_filters[0].fail_patterns[0]",
+        "'('",
+        "begin it with ^",
+    ),
 ]
 BAD_BY_HOST = {f"bad{index:02}": case for index, case in enumerate(BAD)}
 
@@ -193,7 +247,8 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_there_are_enough_bad_values() -> None:
     firewall = [path for _variables, path, *_rest in BAD if path.startswith("firewall_")]
     assert len(firewall) >= 20
-    assert len(BAD) - len(firewall) >= 20
+    assert len([path for _variables, path, *_rest in BAD if path.startswith("ssh_")]) >= 20
+    assert len([path for _variables, path, *_rest in BAD if not path.startswith(("firewall_", "ssh_"))]) >= 20
 
 
 def test_no_host_was_touched(refused: Run) -> None:
