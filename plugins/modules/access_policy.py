@@ -32,7 +32,9 @@ notes:
 attributes:
   check_mode:
     support: full
-    description: Makes and examines the candidate in the private copy; starts nothing and changes nothing.
+    description: >-
+      Makes and examines the candidate in the private copy; starts nothing and changes nothing. Groups, and profiles of
+      packages, that are not there are taken for what an earlier task of the run would have made.
   diff_mode:
     support: full
     description: Shows each file and each mount. Of C(/etc/shadow) only days are shown.

@@ -127,7 +127,9 @@ options:
         required: true
 attributes:
   check_mode:
-    description: Reports what would change. Validation happens when it is applied.
+    description: >-
+      Reports what would change. Validation happens when it is applied. Owners that are not there are taken for what an
+      earlier task would have made.
     support: full
   diff_mode:
     description: Each file before and after, unless not everybody may read it.

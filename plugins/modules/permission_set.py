@@ -66,7 +66,7 @@ options:
     default: []
 attributes:
   check_mode:
-    description: Reports what would change.
+    description: Reports what would change. Owners that are not there are taken for what an earlier task would have made.
     support: full
   diff_mode:
     description: Owner, group and mode of each path, before and after.

@@ -44,7 +44,8 @@ def _nobody_is_known(scenario: Any, tmp_path_factory: pytest.TempPathFactory) ->
     shared = tmp_path_factory.getbasetemp().parent
     with (shared / f"forget-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}").open("a+") as once:
         fcntl.flock(once, fcntl.LOCK_EX)
-        if once.tell() == 0:
+        # Where the file ends now, not where it ended before the lock was free.
+        if once.seek(0, os.SEEK_END) == 0:
             for target in TARGETS:
                 scenario.host(target).check_output(FORGET)
                 assert eventually(answers, scenario, target)

@@ -166,18 +166,22 @@ def user_of(path: str) -> str:
 
 
 @contextlib.contextmanager
-def candidate(policy: Policy) -> Iterator[Candidate]:
-    """Make a candidate that is gone when the block ends. Raises Refused for a policy that this host cannot have."""
+def candidate(policy: Policy, check_mode: bool = False) -> Iterator[Candidate]:
+    """Make a candidate that is gone when the block ends. Raises Refused for a policy that this host cannot have.
+
+    In check mode, users and groups that are not there are those that an earlier task of the run would have made.
+    """
     folder = tempfile.mkdtemp(prefix=STAGING_PREFIX.rsplit("/", 1)[1], dir="/run")
     try:
-        yield build(policy, folder)
+        yield build(policy, folder, check_mode)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def build(policy: Policy, folder: str) -> Candidate:
+def build(policy: Policy, folder: str, check_mode: bool = False) -> Candidate:
     """Plan the policy against the host; with a difference, copy the host's configuration below folder and change it."""
-    changes = files.plan(policy.files, files_host.read, host.user_id, host.group_id)
+    ids = (host.foreseen_user_id, host.foreseen_group_id) if check_mode else (host.user_id, host.group_id)
+    changes = files.plan(policy.files, files_host.read, *ids)
     seen = see_mounts(policy.mounts)
     plan = mounts.plan(policy.mounts, seen)
     aging = () if policy.aging.is_empty else tuple(access.aged(host.read_text(access.SHADOW), policy.aging)[1])
@@ -295,6 +299,14 @@ def _features(policy: Policy) -> list[str]:
     return [profile.name for profile in policy.profiles if not profile.is_own]
 
 
+def missing_profiles(policy: Policy) -> list[str]:
+    """Return the profiles of packages that are not on this host."""
+    if not has_pam_auth_update():
+        return []
+    there = texts(pam.PROFILES)
+    return [name for name in _features(policy) if name not in there]
+
+
 def make_stacks(policy: Policy, made: Candidate) -> None:
     """Let the host's own program build the stacks in the copy. Raises Refused when they are not what they should be."""
     if not has_pam_auth_update():
@@ -302,7 +314,7 @@ def make_stacks(policy: Policy, made: Candidate) -> None:
         return
     there = texts(pam.PROFILES)
     wanted = wanted_profiles(policy)
-    missing = [name for name in _features(policy) if name not in there]
+    missing = missing_profiles(policy)
     if missing:
         raise Refused(f"nothing was changed: there is no PAM profile {missing[0]}; install the package that brings it")
     old = own_profiles()

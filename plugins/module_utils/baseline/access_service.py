@@ -46,11 +46,12 @@ class RolledBack(TransactionError):
 def stage(raw: Mapping[str, Any], check_mode: bool) -> Result:
     """Plan and examine; with a difference, outside check mode, start a second sshd that lives with the candidate."""
     policy = Policy.of(raw)
-    if not check_mode:
-        Engine().settle()
+    if check_mode:
+        return _foreseen(raw, policy)
+    Engine().settle()
     with access_host.candidate(policy) as made:
         result = _examined(raw, policy, made)
-    if made.is_empty or check_mode:
+    if made.is_empty:
         return result
     result["stage"] = {"port": 0, "reason": "this connection is no SSH login"}
     if access_host.connecting_user():
@@ -63,12 +64,13 @@ def apply(raw: Mapping[str, Any], check_mode: bool) -> Result:
     """Plan again, arm the rollback, put the candidate in force and leave the transaction pending."""
     policy = Policy.of(raw)
     engine = Engine()
-    if not check_mode:
-        engine.settle()
-        access_stage.clear()
+    if check_mode:
+        return _foreseen(raw, policy)
+    engine.settle()
+    access_stage.clear()
     with access_host.candidate(policy) as made:
         result = _examined(raw, policy, made)
-        if made.is_empty or check_mode:
+        if made.is_empty:
             return result
         token = _write_proof()
         transaction = _begin(engine, raw, made, token)
@@ -127,6 +129,17 @@ def status(raw: Mapping[str, Any]) -> Result:
     """Report a transaction, the pending or newest one without an id."""
     asked = raw.get("transaction") or {}
     return {"changed": False, "transaction": Engine().status(asked.get("id") or None)}
+
+
+def _foreseen(raw: Mapping[str, Any], policy: Policy) -> Result:
+    """Return what a run would change, also on a host where the packages that bring PAM profiles would come first."""
+    missing = access_host.missing_profiles(policy)
+    profiles = tuple(profile for profile in policy.profiles if profile.name not in missing)
+    policy = dataclasses.replace(policy, profiles=profiles)
+    with access_host.candidate(policy, check_mode=True) as made:
+        result = _examined(raw, policy, made)
+    notes = [f"the PAM profile {name} is not there yet; its package would bring it" for name in missing]
+    return {**result, "changed": bool(result["changed"] or missing), "notes": [*result["notes"], *notes]}
 
 
 def _examined(raw: Mapping[str, Any], policy: Policy, made: Candidate) -> Result:

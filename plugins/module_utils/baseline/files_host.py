@@ -26,7 +26,7 @@ from ..transaction.clock import Clock
 from ..transaction.locks import Lock
 from . import files
 from .files import Change, Found
-from .host import Done, Refused, group_id, in_words, link_in, run, user_id
+from .host import Done, Refused, foreseen_group_id, foreseen_user_id, group_id, in_words, link_in, run, user_id
 
 ROOT = "/var/lib/bulwark/files"
 CANDIDATES = "candidates"
@@ -289,7 +289,7 @@ def converge(
     parsed = files.parse(entries)
     commands = files.parse_commands(commands_after)
     if check_mode:
-        changes = files.plan(parsed, read, user_id, group_id)
+        changes = files.plan(parsed, read, foreseen_user_id, foreseen_group_id)
         owed = _Pending(root).owed()
         return Outcome(changes, tuple(files.due(commands, [change.path for change in changes], owed)))
     with _locked(root) as pending:

@@ -20,6 +20,8 @@ from ..transaction.commands import ENVIRONMENT, last_line
 
 COMMAND_SECONDS = 120.0
 MODE = re.compile(r"0?[0-7]{3,4}")
+# Nobody's number on Linux; nothing that a policy names belongs to it.
+UNMADE = 65534
 
 
 class Refused(Exception):
@@ -87,6 +89,22 @@ def group_id(name: str) -> int:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         raise Refused(f"there is no group {name!r} on this host; create it first or name another group") from None
+
+
+def foreseen_user_id(name: str) -> int:
+    """Return a user's number; in check mode, that of nobody for one whom an earlier task of the run would have made."""
+    try:
+        return user_id(name)
+    except Refused:
+        return UNMADE
+
+
+def foreseen_group_id(name: str) -> int:
+    """Return a group's number; in check mode, that of no group for one that an earlier task would have made."""
+    try:
+        return group_id(name)
+    except Refused:
+        return UNMADE
 
 
 def user_name(uid: int) -> str:

@@ -13,7 +13,18 @@ from typing import Any
 
 from ..transaction import files as safe_files
 from . import permissions
-from .host import Done, group_id, group_name, in_words, link_in, run, user_id, user_name
+from .host import (
+    Done,
+    foreseen_group_id,
+    foreseen_user_id,
+    group_id,
+    group_name,
+    in_words,
+    link_in,
+    run,
+    user_id,
+    user_name,
+)
 from .permissions import ANY_DEPTH, LENT_RIGHTS, Change, Facts
 
 Run = Callable[[Sequence[str]], Done]
@@ -39,7 +50,8 @@ def converge(
         permissions.check_pattern(path, f"suid_stripped[{number}]")
     notes: list[str] = []
     found = [(rule, facts) for rule in rules for facts in find(rule.pattern, notes)]
-    changes, left_out = permissions.plan(found, user_id, group_id)
+    ids = (foreseen_user_id, foreseen_group_id) if check_mode else (user_id, group_id)
+    changes, left_out = permissions.plan(found, *ids)
     lending = [facts for path in stripped for facts in find(path, notes) if facts.kind == permissions.FILE]
     strips = tuple(Change(facts, _without(facts)) for facts in lending if facts.mode & LENT_RIGHTS)
     overrides = tuple(_overrides(lending, runner))

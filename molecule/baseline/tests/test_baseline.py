@@ -1,0 +1,140 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A hardened host: what ran before still runs, what was weak is not, and nothing undoes it later."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent.parent
+ROOT = HERE.parents[1]
+TARGETS = ["plain12", "stack13"]
+PASSWORD = "Correct-Horse-7-battery"
+# Bound for waiting, never for what is asserted: a job runs every minute.
+PATIENCE_SECONDS = 75
+FETCH = "python3 -c 'import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())' %s"
+QUERY = "PGPASSWORD=application psql --no-psqlrc -h %s -U application postgres -tAc %s"
+INTERFACES = "for each in /proc/sys/net/ipv%s/conf/*/%s; do echo $each $(cat $each); done"
+READABLE = "find /var/log -type f -perm /0137 ! -path /var/log/apt/eipp.log.xz"
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Wait until a condition holds; returns whether it did."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(2)
+    return True
+
+
+def login(scenario: Any, name: str, command: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    """Log in anew as the administrator, without a shared connection, and run a command."""
+    options = ["-F", str(scenario.ssh_config), "-o", "ControlPath=none"]
+    return subprocess.run(
+        ["ssh", *options, name, command], input=text, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_what_served_before_serves_other_hosts(scenario: Any) -> None:
+    client, address = scenario.host("client"), scenario.address("stack13")
+    assert client.check_output(FETCH, f"http://{address}/page.txt").strip() == "page"
+    assert client.check_output(FETCH, f"http://{address}:8080/page.txt").strip() == "container"
+    before = int(client.check_output(QUERY, address, "SELECT count(*) FROM kept"))
+    client.check_output(QUERY, address, "INSERT INTO kept VALUES (1)")
+    assert int(client.check_output(QUERY, address, "SELECT count(*) FROM kept")) == before + 1
+    assert client.run("ping -c 2 -W 3 10.99.0.1").rc == 0
+    assert scenario.host("stack13").run("ping -c 2 -W 3 10.99.0.2").rc == 0
+
+
+def test_jobs_of_root_and_of_a_named_user_run_and_make_closed_files(scenario: Any) -> None:
+    host = scenario.host("stack13")
+    started = int(host.check_output("date +%%s"))
+    for user in ("root", "worker"):
+        mark = f"/var/tmp/mark-{user}"
+        assert eventually(lambda path=mark: int(host.check_output("stat -c %%Y %s", path)) >= started - 60), user
+        assert host.check_output("tail -n 1 %s", mark) == "0027"
+    assert host.run("runuser -u tester -- crontab -l").rc != 0
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_administrator_gets_in_and_up_and_others_do_not(scenario: Any, target: str) -> None:
+    assert login(scenario, target, "sudo -n id -un").stdout == "root\n"
+    assert login(scenario, target, "umask").stdout == "0027\n"
+    host = scenario.host(target)
+    assert host.check_output("su tester -c 'id -un'") == "tester"
+    assert "Permission denied" in login(scenario, target, "su tester -c true", f"{PASSWORD}\n").stderr
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_wrong_passwords_lock_an_account_until_it_is_opened(scenario: Any, target: str) -> None:
+    host = scenario.host(target)
+    attempts = "python3 /root/pam_attempts.py sudo tester %s"
+    host.check_output("faillock --user tester --reset")
+    assert host.check_output(f"{attempts} a b c", PASSWORD).splitlines()[-1].startswith("0 ")
+    assert "locked" in host.check_output(f"{attempts} a b c d", PASSWORD).splitlines()[-1]
+    host.check_output("faillock --user tester --reset")
+    assert host.check_output(attempts, PASSWORD).splitlines()[-1].startswith("0 ")
+
+
+@pytest.mark.parametrize("pipelining", ["true", "false"])
+def test_ansible_works_with_and_without_pipelining(scenario: Any, pipelining: str) -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("ansible")), "target", "--become", "-m", "ansible.builtin.ping",
+         f"--inventory={ROOT / 'molecule/shared/inventory.py'}", f"--inventory={HERE / 'inventory'}",
+         "-e", json.dumps({"ansible_pipelining": pipelining == "true"})],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.count("SUCCESS") == len(TARGETS), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_programs_in_tmp_do_not_run(scenario: Any, target: str) -> None:
+    for folder in ("/tmp", "/dev/shm"):
+        assert login(scenario, target, f"cp /bin/true {folder}/true && {folder}/true").returncode == 126
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("family", "key"),
+    [("4", "send_redirects"), ("4", "accept_redirects"), ("4", "secure_redirects"), ("6", "accept_ra")],
+)
+def test_no_interface_is_left_out(scenario: Any, target: str, family: str, key: str) -> None:
+    """Interfaces that were there before keep what they have, whatever all and default say."""
+    values = dict(line.split() for line in scenario.host(target).check_output(INTERFACES % (family, key)).splitlines())
+    assert len(values) >= 4
+    assert {path: value for path, value in values.items() if value != "0"} == {}
+
+
+def test_a_restart_of_the_firewall_sets_no_kernel_parameter_back(scenario: Any) -> None:
+    host = scenario.host("plain12")
+    read = "sysctl -n net.ipv4.conf.all.log_martians net.ipv4.conf.default.log_martians"
+    assert host.check_output(read).split() == ["1", "1"]
+    host.check_output("ufw disable && ufw --force enable")
+    assert host.check_output(read).split() == ["1", "1"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_logs_stay_closed_when_they_are_rotated_and_when_apt_writes(scenario: Any, target: str) -> None:
+    host = scenario.host(target)
+    assert host.check_output(READABLE) == ""
+    host.check_output("logrotate --force /etc/logrotate.conf")
+    host.check_output("logger --id=1 marker; test -s /var/log/wtmp || login -f nobody </dev/null >/dev/null 2>&1; true")
+    host.check_output("systemd-tmpfiles --create --prefix=/var/log")
+    assert host.check_output(READABLE) == ""
+    host.check_output("DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --reinstall hostname")
+    assert host.check_output(READABLE) == ""
+
+
+def test_what_is_waived_is_left_as_it_is(scenario: Any) -> None:
+    assert login(scenario, "plain12", "bash -lc 'echo $TMOUT'").stdout == "\n"
+    assert login(scenario, "stack13", "bash -lc 'echo $TMOUT'").stdout == "900\n"
