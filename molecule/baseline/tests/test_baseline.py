@@ -37,6 +37,10 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return True
 
 
+def is_newer(host: Any, path: str, since: int) -> bool:
+    return int(host.check_output("stat -c %%Y %s", path)) >= since
+
+
 def login(scenario: Any, name: str, command: str, text: str = "") -> subprocess.CompletedProcess[str]:
     """Log in anew as the administrator, without a shared connection, and run a command."""
     options = ["-F", str(scenario.ssh_config), "-o", "ControlPath=none"]
@@ -58,10 +62,10 @@ def test_what_served_before_serves_other_hosts(scenario: Any) -> None:
 
 def test_jobs_of_root_and_of_a_named_user_run_and_make_closed_files(scenario: Any) -> None:
     host = scenario.host("stack13")
-    started = int(host.check_output("date +%%s"))
+    started = int(host.check_output("date +%s"))
     for user in ("root", "worker"):
         mark = f"/var/tmp/mark-{user}"
-        assert eventually(lambda path=mark: int(host.check_output("stat -c %%Y %s", path)) >= started - 60), user
+        assert eventually(lambda: is_newer(host, mark, started - 60)), user  # noqa: B023 - called at once
         assert host.check_output("tail -n 1 %s", mark) == "0027"
     assert host.run("runuser -u tester -- crontab -l").rc != 0
 
@@ -78,12 +82,12 @@ def test_the_administrator_gets_in_and_up_and_others_do_not(scenario: Any, targe
 @pytest.mark.parametrize("target", TARGETS)
 def test_wrong_passwords_lock_an_account_until_it_is_opened(scenario: Any, target: str) -> None:
     host = scenario.host(target)
-    attempts = "python3 /root/pam_attempts.py sudo tester %s"
+    attempts = "python3 /root/pam_attempts.py sudo tester"
     host.check_output("faillock --user tester --reset")
-    assert host.check_output(f"{attempts} a b c", PASSWORD).splitlines()[-1].startswith("0 ")
-    assert "locked" in host.check_output(f"{attempts} a b c d", PASSWORD).splitlines()[-1]
+    assert host.check_output(f"{attempts} a b c {PASSWORD}").splitlines()[-1].startswith("0 ")
+    assert "locked" in host.check_output(f"{attempts} a b c d {PASSWORD}").splitlines()[-1]
     host.check_output("faillock --user tester --reset")
-    assert host.check_output(attempts, PASSWORD).splitlines()[-1].startswith("0 ")
+    assert host.check_output(f"{attempts} {PASSWORD}").splitlines()[-1].startswith("0 ")
 
 
 @pytest.mark.parametrize("pipelining", ["true", "false"])
