@@ -21,6 +21,7 @@ EMPTY_PACKAGE = (
     " printf '%s: %s\\n' Package talk Version 1 Architecture all Maintainer x Description x"
     " > /root/e/DEBIAN/control; dpkg-deb --build /root/e > /dev/null; dpkg --install /root/e.deb > /dev/null"
 )
+JOURNAL = "/run/systemd/journald.conf.d/x.conf"
 SANDBOX = "/run/systemd/system/rsyslog.service.d/zz.conf"
 # Control, what breaks it, what mends it.
 TABLE = (
@@ -61,9 +62,8 @@ TABLE = (
     ),
     (
         "OS-67",
-        "mkdir -p /run/systemd/journald.conf.d;"
-        " printf '[Journal]\\nStorage=volatile\\n' > /run/systemd/journald.conf.d/x.conf",
-        "rm /run/systemd/journald.conf.d/x.conf",
+        f"mkdir -p $(dirname {JOURNAL}); printf '[Journal]\\nStorage=volatile\\n' > {JOURNAL}",
+        f"rm {JOURNAL}",
     ),
     (
         "OS-82",
