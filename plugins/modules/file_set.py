@@ -23,7 +23,8 @@ description:
     run are run again. A command that an interrupted run did not come to is run by the next one.
   - No part of a path may be a symbolic link.
 notes:
-  - What can lock somebody out belongs to M(bulwark.hardening.access_policy), which proves a new login.
+  - What can lock somebody out is refused. It belongs to M(bulwark.hardening.access_policy), M(bulwark.hardening.sshd)
+    and the like, which prove a new login.
   - Neither the diff nor the output shows a file that not everybody may read.
 options:
   files:
@@ -144,7 +145,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Persistent journal, a legal notice, and a sudoers file that visudo accepts
+- name: Persistent journal, a legal notice, and a schedule that anacron takes
   bulwark.hardening.file_set:
     files:
       - path: /etc/systemd/journald.conf
@@ -152,10 +153,9 @@ EXAMPLES = r"""
       - path: /etc/issue.net
         content: "Authorised use only.\n"
         mode: "0644"
-      - path: /etc/sudoers.d/operators
-        content: "%operators ALL=(ALL:ALL) ALL\n"
-        mode: "0440"
-        validate: [visudo, -cf, "%s"]
+      - path: /etc/anacrontab
+        settings: {format: equals, values: {RANDOM_DELAY: 30}}
+        validate: [anacron, -T, -t, "%s"]
     commands_after:
       - argv: [systemctl, restart, systemd-journald.service]
         when_changed: [/etc/systemd/journald.conf]

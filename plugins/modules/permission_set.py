@@ -20,6 +20,8 @@ description:
   - A file with a second name, in a directory where others than root may make names, is left as it is and told in
     RV(left_out), since that name could be another file's.
   - What does not exist is no difference.
+  - Nothing is changed, and the task fails, when somebody who has a key could not log in any more, or sudo would not
+    work.
 options:
   entries:
     description: What should be true. Several entries may be about one path; they are applied in their order.
@@ -66,7 +68,8 @@ options:
     default: []
 attributes:
   check_mode:
-    description: Reports what would change. Owners that are not there are taken for what an earlier task would have made.
+    description: >-
+      Reports what would change. Owners that are not there are taken for what an earlier task would have made.
     support: full
   diff_mode:
     description: Owner, group and mode of each path, before and after.

@@ -150,7 +150,7 @@ options:
     description:
       - Sessions over one connection, 1 to 1000. Ansible's multiplexing needs some.
     type: int
-    default: 10
+    default: 4
   max_startups:
     description:
       - 'START:PERCENT:FULL, how unauthenticated connections are dropped: PERCENT of them from START on, all of

@@ -18,6 +18,8 @@ description:
   - The units are asked again afterwards. One that did not become what it should be fails the task by name; the others
     stay changed.
   - A unit without an C([Install]) section counts as enabled, since others start it; it cannot be disabled, only masked.
+  - Nothing is changed, and the task fails, when a step would end what people log in by, such as sshd or the network,
+    or start what ends every session.
 options:
   units:
     description: The units.

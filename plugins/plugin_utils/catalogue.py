@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 import typing as t
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+
+from ansible_collections.bulwark.hardening.plugins.module_utils.baseline.way_in import file_problem, package_problem
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
@@ -263,11 +265,21 @@ def _enforce_problems(enforce: t.Any, path: str) -> Iterator[str]:
         else:
             for number, item in enumerate(value):
                 place = f"{path}.{section}[{number}]"
+                harm = _HARMS[section](item) if section in _HARMS else ""
+                if harm:
+                    yield f"{place}: {harm}"
                 if wished is str and not isinstance(item, str):
                     yield f"{place} is a text, not {item!r}"
                 elif isinstance(wished, tuple):
                     yield from _key_problems(item, wished, place)
                     yield from _item_problems(item, place)
+
+
+# What would be refused on the host, or locks somebody out there, is wrong in the row already.
+_HARMS: Mapping[str, Callable[[t.Any], str]] = {
+    "packages_absent": lambda item: package_problem(str(item)),
+    "files": lambda item: file_problem(str(item.get("path"))) if isinstance(item, dict) else "",
+}
 
 
 def _item_problems(item: t.Any, place: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ class Conversation(ctypes.Structure):
 
 
 def evaluate(controls: list[dict[str, Any]]) -> dict[str, Any]:
-    from controls.evaluate import evaluate as observe  # type: ignore[import-not-found]  # copied beside this file
-    from controls.host import Host  # type: ignore[import-not-found]
+    from controls.evaluate import evaluate as observe  # copied beside this file
+    from controls.host import Host
 
     started = time.monotonic()
     host = Host()
@@ -70,7 +71,7 @@ def walk(stacks: dict[str, Any]) -> list[tuple[list[int], bool]]:
 
 
 def main() -> None:
-    operations = {"evaluate": evaluate, "walk": walk}
+    operations: dict[str, Callable[[Any], Any]] = {"evaluate": evaluate, "walk": walk}
     print(json.dumps(operations[sys.argv[1]](json.load(sys.stdin))))
 
 

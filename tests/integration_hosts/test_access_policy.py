@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,8 @@ class Host:
         self.ssh_config = folder / "ssh_config"
         self.policy = policy(release)
 
-    def ssh(self, command: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        options = ["-F", str(self.ssh_config), "-o", "ControlPath=none"]
+    def ssh(self, command: str, text: str = "", user: str = "admin") -> subprocess.CompletedProcess[str]:
+        options = ["-F", str(self.ssh_config), "-o", "ControlPath=none", "-o", f"User={user}"]
         return run(["ssh", *options, self.name, command], text)
 
     def root(self, command: str, text: str = "") -> str:
@@ -116,7 +117,7 @@ def converged_host(request: pytest.FixtureRequest, hosts: dict[str, Host]) -> Ho
     host = hosts[request.param]
     host.root("cat > /root/pam_attempts.py", TRY.read_text(encoding="utf-8"))
     host.root(f"useradd -m -s /bin/bash tester && echo 'tester:{PASSWORD}' | chpasswd -c YESCRYPT")
-    packages = {"name": host.policy["packages_present"], "install_recommends": False, "policy_rc_d": 101}
+    packages = {"name": [*host.policy["packages_present"], "cron"], "install_recommends": False, "policy_rc_d": 101}
     accounts = {key: host.policy["accounts"][key] for key in ("groups_present", "homes")}
     before: list[tuple[str, dict[str, Any]]] = [
         ("ansible.builtin.apt", {**packages, "update_cache": True, "cache_valid_time": 3600}),
@@ -148,8 +149,8 @@ def test_four_wrong_passwords_lock_and_a_key_opens_again(host: Host) -> None:
     locked = host.attempts("sudo", "tester", "a", "b", "c", "d", PASSWORD)
     assert not locked[-1].startswith("0 ")
     assert "locked" in locked[-1]
-    # What sshd asks of PAM for a login by key.
-    host.root("python3 /root/pam_attempts.py --account sshd tester")
+    host.root("cp -a /home/admin/.ssh /home/tester/.ssh && chown -R tester: /home/tester/.ssh")
+    assert host.ssh("id -un", user="tester").stdout == "tester\n", "a key opens a locked account"
     assert host.attempts("sudo", "tester", PASSWORD)[-1].startswith("0 ")
 
 
@@ -183,6 +184,65 @@ def test_new_files_are_closed_whatever_makes_them(host: Host) -> None:
     assert host.ssh("umask").stdout == "0027\n"
     assert host.ssh("bash -lc umask").stdout == "0027\n"
     assert host.root("umask") == "0027\n"
+
+
+def test_what_cron_makes_is_closed_as_well(host: Host) -> None:
+    host.root("printf '* * * * * admin umask > /home/admin/umask-of-cron\\n' > /etc/cron.d/umask")
+    host.root("systemctl restart cron.service")
+    until = time.monotonic() + 90
+    while not (found := host.ssh("cat /home/admin/umask-of-cron 2>/dev/null").stdout) and time.monotonic() < until:
+        time.sleep(3)
+    host.root("rm /etc/cron.d/umask /home/admin/umask-of-cron; systemctl stop cron.service")
+    assert found == "0027\n"
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_modules_run_with_and_without_pipelining(host: Host, pipelining: bool) -> None:
+    done = host.module("ansible.builtin.command", {"argv": ["id", "-un"]}, ansible_pipelining=pipelining)
+    assert done["stdout"] == "root"
+
+
+def test_passwords_age_and_nobody_who_is_connected_loses_theirs(host: Host) -> None:
+    aging = {"maximum_days": 365, "minimum_days": 1, "warning_days": 7, "inactive_days": 45}
+    host.root("chage -m 0 -M 99999 -W 7 -I -1 tester")
+    asked = {"files": host.policy["access_files"], "pam_profiles": host.policy["pam_profiles"], "confirm_seconds": 1}
+    asked |= {"mounts": host.policy["mounts"], "window_seconds": 30, "password_aging": aging}
+    done = host.module("bulwark.hardening.access_policy", asked)
+    assert (done["changed"], done["failed"]) == (True, False), done
+    assert host.root("getent shadow tester | cut -d: -f4-7") == "1:365:7:45\n"
+    assert host.module("bulwark.hardening.access_policy", asked)["changed"] is False
+    host.root("chpasswd -c YESCRYPT", f"admin:{UNSPOKEN_PASSWORD}\n")
+    host.root("chage -d 2020-01-01 -M 99999 admin")
+    trees = host.root(TREES)
+    refused = host.module("bulwark.hardening.access_policy", asked)
+    assert refused["failed"], refused
+    assert "because the password has ended" in refused["msg"]
+    assert host.root(TREES) == trees
+    host.root("usermod -p '*' admin; chage -d -1 -m 0 -I -1 -M 99999 admin; chage -m 0 -M 99999 -I -1 tester")
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "message"),
+    [
+        ("/etc/pam.d/sshd", "account requisite pam_deny.so", "PAM refuses a login by SSH"),
+        # What only a real login shows.
+        ("/etc/pam.d/sshd", "session requisite pam_deny.so", "could not log in and become root"),
+        ("/etc/bash.bashrc", "exit 1", "could not log in and become root"),
+        ("/etc/pam.d/sudo", "account requisite pam_deny.so", "PAM refuses the account to sudo"),
+    ],
+)
+def test_a_candidate_that_keeps_the_administrator_out_is_refused(
+    host: Host, path: str, text: str, message: str
+) -> None:
+    trees = host.root(TREES)
+    harm = {"path": path, "block": {"name": "harm", "text": f"{text}\n", "at": "start"}}
+    done = host.access(policy={**host.policy, "access_files": [*host.policy["access_files"], harm]})
+    assert done["failed"], done
+    assert message in done["msg"]
+    assert done["msg"].startswith("nothing was changed")
+    assert "rolled_back" not in done, "it never came into force"
+    assert host.root(TREES) == trees
+    assert host.root("ls -d /run/bulwark-access-* 2>/dev/null | grep -v proof || true") == ""
 
 
 def test_new_passwords_are_strong_and_not_old_ones(host: Host) -> None:

@@ -170,20 +170,20 @@ def test_ufw_sets_keys_back_until_it_is_told_not_to(host: Host) -> None:
 SET: list[dict[str, Any]] = [
     {"path": "/etc/bulwark-test/a.conf", "content": "new\n", "mode": "0640"},
     {"path": "/etc/login.defs", "settings": {"format": "space", "values": {"UMASK": "027"}}},
-    {"path": "/etc/bash.bashrc", "block": {"name": "test", "text": "umask 027\n", "at": "start"}},
+    {"path": "/etc/skel/.bashrc", "block": {"name": "test", "text": "umask 027\n", "at": "start"}},
 ]
-SUDO = {"path": "/etc/sudoers.d/bulwark-test", "mode": "0440", "validate": ["visudo", "-cf", "%s"]}
-LOOK = "find /etc/bulwark-test /etc/sudoers.d /etc/login.defs /etc/bash.bashrc -type f -exec sha256sum {} + -ls 2>&1"
+SUDO = {"path": "/etc/bulwark-test/rules", "mode": "0440", "validate": ["visudo", "-cf", "%s"]}
+LOOK = "find /etc/bulwark-test /etc/login.defs /etc/skel/.bashrc -type f -exec sha256sum {} + -ls 2>&1"
 
 
 def test_a_set_of_files_arrives_and_can_be_taken_back(host: Host) -> None:
-    before = host.shell("cat /etc/login.defs /etc/bash.bashrc")
+    before = host.shell("cat /etc/login.defs /etc/skel/.bashrc")
     done = host.converges("file_set", {"files": [*SET, {**SUDO, "content": "Defaults use_pty\n"}]})
     assert {entry["action"] for entry in done["files"]} == {"created", "changed"}
-    assert host.shell("stat -c '%a %U %G' /etc/bulwark-test/a.conf /etc/sudoers.d/bulwark-test") == (
+    assert host.shell("stat -c '%a %U %G' /etc/bulwark-test/a.conf /etc/bulwark-test/rules") == (
         "640 root root\n440 root root"
     )
-    after = host.shell("cat /etc/login.defs /etc/bash.bashrc")
+    after = host.shell("cat /etc/login.defs /etc/skel/.bashrc")
     gone = [line for line in before.splitlines() if line not in after.splitlines()]
     assert all(line.startswith("UMASK") for line in gone)
     taken = [{"path": "/etc/bulwark-test/a.conf", "state": "absent"}, {"path": SUDO["path"], "state": "absent"}]
@@ -196,7 +196,7 @@ def test_a_set_of_files_arrives_and_can_be_taken_back(host: Host) -> None:
 @pytest.mark.parametrize(
     ("prepare", "entry", "message"),
     [
-        ("true", {**SUDO, "content": "nonsense\n"}, "/etc/sudoers.d/bulwark-test is not accepted by visudo"),
+        ("true", {**SUDO, "content": "nonsense\n"}, "/etc/bulwark-test/rules is not accepted by visudo"),
         (
             "mkdir -p /mnt/full && mount -t tmpfs -o size=32k tmpfs /mnt/full",
             {"path": "/mnt/full/big", "content": "x" * 60_000},

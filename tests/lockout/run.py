@@ -4,6 +4,7 @@
 """Try to lock the administrator out of real hosts: harmful changes, new logins all the while, the old policy after.
 
     python tests/lockout/run.py --seed 1 --cases 60
+    python tests/lockout/run.py --unprotected
 
 One line per case, resumable with --resume: finished cases are read from the log under .cache/lockout/.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import queue
 import re
@@ -24,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import unprotected
 from cases import KINDS, SABOTEUR, WINDOW_SECONDS, Case, make_cases
 
 HERE = Path(__file__).resolve().parent
@@ -43,6 +46,8 @@ TARGETS = {
 }
 # After the window the host may need this long until the restore is through and a new login gets an answer.
 RESTORE_SECONDS = 15
+# So great a share of the cases has to lock the administrator out where nothing prevents it.
+LEAST_HARM = 0.75
 # A journal is a folder of generations, named so that they sort.
 NEWEST_JOURNAL = "cd /var/lib/bulwark/transactions/{}/journal && cat $(ls | grep json$ | tail -n 1)"
 # Neither manager may start by itself; the good policy starts the one it is for.
@@ -115,8 +120,8 @@ class Host:
             raise RuntimeError(f"{self.name} is out of reach: {done.stderr.strip()}")
         return done.stdout
 
-    def lets_in(self, address: str) -> bool:
-        """Return whether a new login to the address works now."""
+    def lets_in(self, address: str, user: str = "", password: str = "") -> bool:
+        """Return whether a new login to the address works now, and becomes root where that is what counts."""
         options = [
             "-o",
             "ControlMaster=no",
@@ -126,8 +131,11 @@ class Host:
             "ConnectTimeout=3",
             "-o",
             f"HostName={address}",
+            *(("-o", f"User={user}") if user else ()),
         ]
-        command = "sudo -n true" if self.domain == "access" else "true"
+        command = "sudo -k -n true" if self.domain == "access" else "true"
+        if password:
+            command = f"echo {quote(password)} | sudo -k -S -p '' true"
         return self.ssh(command, *options, "-o", f"HostKeyAlias={self.addresses[0]}", timeout=20).returncode == 0
 
     def state(self) -> str:
@@ -151,15 +159,15 @@ class Host:
 class Prober(threading.Thread):
     """New logins, one after the other, for as long as a case lasts; knows the longest time without one."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, case: Case) -> None:
         super().__init__(daemon=True)
-        self.host, self.ended = host, threading.Event()
+        self.host, self.case, self.ended = host, case, threading.Event()
         self.longest = 0.0
 
     def run(self) -> None:
         last = time.monotonic()
         while not self.ended.wait(1.5):
-            if self.host.lets_in(self.host.addresses[0]):
+            if self.host.lets_in(self.host.addresses[0], self.case.user, self.case.password):
                 last = time.monotonic()
             self.longest = max(self.longest, time.monotonic() - last)
 
@@ -185,7 +193,9 @@ def run(command: list[str], timeout: float = 300, **options: Any) -> subprocess.
         return subprocess.CompletedProcess(command, 255, "", f"no end within {timeout:.0f} seconds")
 
 
-def playbook(host: Host, variables: dict[str, Any], log: Path) -> subprocess.Popen[bytes]:
+def playbook(
+    host: Host, variables: dict[str, Any], log: Path, collections: Path | None = None
+) -> subprocess.Popen[bytes]:
     """Start the change in a PID namespace of its own, so that killing it kills every process of the controller."""
     role = "ssh" if host.domain == "sshd" else "firewall"
     change = "access.yml" if host.domain == "access" else "change.yml"
@@ -194,8 +204,11 @@ def playbook(host: Host, variables: dict[str, Any], log: Path) -> subprocess.Pop
         *("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
         *("ansible-playbook", "-i", str(host.inventory), str(HERE / change), "-e", json.dumps(everything)),
     ]
+    environment = {**os.environ, **({"ANSIBLE_COLLECTIONS_PATH": str(collections)} if collections else {})}
     with log.open("wb") as stream:
-        return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT
+        )
 
 
 def baseline(host: Host) -> dict[str, Any]:
@@ -254,7 +267,7 @@ def try_case(host: Host, case: Case, log: Path) -> Outcome:
     for command in case.setup:
         host.root(command)
     before, journals = host.state(), host.transactions()
-    prober = Prober(host)
+    prober = Prober(host, case)
     prober.start()
     variables = {**baseline(host), **case.variables, "controller_public_key": public_key(host)}
     if case.interruption:
@@ -273,10 +286,12 @@ def try_case(host: Host, case: Case, log: Path) -> Outcome:
             faults.append("the run did not end")
         output = log.read_text(errors="replace")
         ending = "rolled_back" if re.search(r"rolled_back['\"]?: true", output, re.I) else "refused"
-        if code == 0:
+        if code == 0 and case.ending == "kept":
+            ending = "kept"
+        elif code == 0:
             faults.append("the run did not report failure")
             ending = "succeeded"
-        elif not re.search(case.reason, re.sub(r"\s+", " ", output), re.S):
+        if not re.search(case.reason, re.sub(r"\s+", " ", output), re.S):
             faults.append(f"the output does not name the reason /{case.reason}/")
     pending = settle(host)
     faults += [pending] if pending else []
@@ -284,11 +299,15 @@ def try_case(host: Host, case: Case, log: Path) -> Outcome:
     prober.join()
     if ending not in case.ending.split(" or "):
         faults.append(f"ended as {ending}, expected {case.ending}")
-    if ending == "refused" and host.transactions() - journals and "rolled_back" not in case.ending:
+    if ending in ("refused", "kept") and host.transactions() - journals and "rolled_back" not in case.ending:
         faults.append("a refused change left a transaction behind")
-    if ending != "refused" and not faults and last_phase(host) != "ROLLED_BACK":
+    if ending in ("rolled_back", "restored") and not faults and last_phase(host) != "ROLLED_BACK":
         faults.append(f"the journal ends in {last_phase(host)}")
-    faults += [f"no new login to {address}" for address in host.addresses if not host.lets_in(address)]
+    faults += [
+        f"no new login to {address}"
+        for address in host.addresses
+        if not host.lets_in(address, case.user, case.password)
+    ]
     if prober.longest > WINDOW_SECONDS + RESTORE_SECONDS + (15 if case.interruption == "reboot" else 0):
         faults.append(f"no new login for {prober.longest:.0f} s")
     after = host.state()
@@ -323,21 +342,86 @@ def worker(host: Host, cases: queue.Queue[Case], report: Any, logs: Path) -> Non
             playbook(host, baseline(host), logs / f"{host.name}-repair.log").wait()
 
 
-def start_hosts(names: list[str]) -> dict[str, Host]:
+def start_hosts(names: list[str], *options: str) -> dict[str, Host]:
     """Start the hosts and give each the good policy."""
     wishes = [f"{name}={TARGETS[name][0]}" for name in names]
-    started = run([*HOSTS, "up", "--group", GROUP, *wishes], timeout=600)
+    started = run([*HOSTS, "up", "--group", GROUP, *options, *wishes], timeout=600)
     if started.returncode != 0:
         raise SystemExit(started.stderr)
     inventory = Path(started.stdout.strip().splitlines()[-1])
     hosts = {name: Host(name, inventory.parent / "ssh_config", inventory) for name in names}
     for host in hosts.values():
-        host.ssh(f"sudo tee {SABOTEUR} >/dev/null <<'END'\n{(HERE / 'saboteur.py').read_text()}\nEND")
-        if host.domain in ("ufw", "firewalld"):
-            host.root(INSTALL, timeout=240)
-        if host.domain == "access":
-            host.root(NO_PENALTIES)
+        prepare(host)
     return hosts
+
+
+def prepare(host: Host) -> None:
+    """Bring what the cases need to a host that has just started."""
+    host.ssh(f"sudo tee {SABOTEUR} >/dev/null <<'END'\n{(HERE / 'saboteur.py').read_text()}\nEND")
+    if host.domain in ("ufw", "firewalld"):
+        host.root(INSTALL, timeout=240)
+    if host.domain == "access":
+        host.root(NO_PENALTIES)
+
+
+def renew(host: Host, others: list[str], log: Path) -> Host:
+    """Put a new host in the place of one that lets nobody in any more."""
+    run([*HOSTS, "up", "--group", GROUP, *(f"{name}={TARGETS[name][0]}" for name in others)], timeout=600)
+    new = start_hosts([host.name], "--add")[host.name]
+    converge(new, log)
+    return new
+
+
+def do_harm(host: Host, case: Case, log: Path, collections: Path) -> Outcome:
+    """Run one case where nothing prevents harm; its outage is endless when nobody gets in and up any more."""
+    for command in case.setup:
+        host.root(command)
+    process = playbook(host, {**baseline(host), **case.variables}, log, collections)
+    try:
+        process.wait(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    # What a saboteur does follows a moment later.
+    time.sleep(2)
+    is_open = any(host.lets_in(host.addresses[0], case.user, case.password) for _attempt in range(2))
+    return Outcome(case, host.name, "harmless" if is_open else "locked out", 0.0 if is_open else math.inf, [])
+
+
+def prove_harm(hosts: dict[str, Host], cases: list[Case], logs: Path) -> int:
+    """Run the cases on hosts that nothing protects, each on a host that is as new; returns the exit code."""
+    collections = unprotected.collection(ROOT, logs / "unprotected")
+    outcomes: list[Outcome] = []
+    lock = threading.Lock()
+
+    def work(name: str, own: list[Case]) -> None:
+        host = hosts[name]
+        converge(host, logs / f"{name}-baseline.log")
+        before = host.state()
+        for case in own:
+            outcome = do_harm(host, case, logs / f"{name}-{case.number}-unprotected.log", collections)
+            outcomes.append(outcome)
+            print(outcome.line(), flush=True)
+            is_new = False
+            if outcome.ending == "harmless":
+                for command in case.teardown:
+                    host.root(command)
+                is_new = host.state() == before
+            if not is_new:
+                with lock:
+                    host = renew(host, [other for other in hosts if other != name], logs / f"{name}-baseline.log")
+                before = host.state()
+
+    names = list(hosts)
+    threads = [
+        threading.Thread(target=work, args=(name, cases[place :: len(names)])) for place, name in enumerate(names)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    locked = [outcome for outcome in outcomes if outcome.ending == "locked out"]
+    print(f"{len(locked)} of {len(cases)} changes lock the administrator out where nothing prevents it")
+    return 0 if len(outcomes) == len(cases) and len(locked) >= LEAST_HARM * len(cases) else 1
 
 
 def main() -> int:
@@ -348,11 +432,14 @@ def main() -> int:
     parser.add_argument("--domain", action="append", choices=sorted(KINDS), help="only this one; may be repeated")
     parser.add_argument("--kind", help="only cases of this kind")
     parser.add_argument("--resume", action="store_true", help="leave out what passed in the log of the same seed")
+    parser.add_argument(
+        "--unprotected", action="store_true", help="show that the cases about access do harm where nothing prevents it"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the hosts running")
     arguments = parser.parse_args()
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     os.environ.setdefault("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))
-    domains = tuple(arguments.domain or KINDS)
+    domains = ("access",) if arguments.unprotected else tuple(arguments.domain or KINDS)
     cases = [
         case for case in make_cases(arguments.seed, arguments.cases, domains) if arguments.kind in (None, case.kind)
     ]
@@ -365,6 +452,11 @@ def main() -> int:
     passed = {(entry["domain"], entry["number"]) for entry in done if not entry["faults"]}
     names = [name for name, (_release, domain) in TARGETS.items() if domain in domains]
     hosts = start_hosts(names)
+    if arguments.unprotected:
+        code = prove_harm(hosts, [case for case in cases if not case.interruption], logs)
+        if not arguments.keep:
+            run([*HOSTS, "down", "--group", GROUP])
+        return code
     print(f"{len(cases)} harmful changes, seed {arguments.seed}, on {', '.join(names)}; logs in {logs}", flush=True)
     queues: dict[str, queue.Queue[Case]] = {name: queue.Queue() for name in names}
     for case in cases:

@@ -67,6 +67,8 @@ def test_jobs_of_root_and_of_a_named_user_run_and_make_closed_files(scenario: An
         mark = f"/var/tmp/mark-{user}"
         assert eventually(lambda: is_newer(host, mark, started - 60)), user  # noqa: B023 - called at once
         assert host.check_output("tail -n 1 %s", mark) == "0027"
+    refused = host.run("echo '* * * * * true' | runuser -u tester -- crontab -")
+    assert "not allowed" in refused.stdout + refused.stderr
     assert host.run("runuser -u tester -- crontab -l").rc != 0
 
 

@@ -130,8 +130,10 @@ def parse(parameters: Mapping[str, Any]) -> Policy:
     for key in ("mode", "dotfiles_mode"):
         try:
             modes[key] = parse_mode(str(homes[key]), f"homes.{key}") if homes.get(key) else None
-            if (modes[key] or 0o700) & 0o600 != 0o600:
-                problems.append(f"homes.{key} is {homes[key]!r}; the owner has to read and write what is there")
+            # Whoever cannot enter their home cannot log in by the key that is in it.
+            needed, deeds = (0o700, ", and to enter it") if key == "mode" else (0o600, "")
+            if (modes[key] or 0o700) & needed != needed:
+                problems.append(f"homes.{key} is {homes[key]!r}; the owner has to read and write what is there{deeds}")
         except Refused as error:
             problems.append(str(error))
     forbidden = tuple(str(name) for name in homes.get("forbidden_files") or ())

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from ..transaction import files as safe_files
 from ..transaction.clock import Clock
 from ..transaction.locks import Lock
-from . import files
+from . import files, way_in
 from .files import Change, Found
 from .host import Done, Refused, foreseen_group_id, foreseen_user_id, group_id, in_words, link_in, run, user_id
 
@@ -288,6 +288,9 @@ def converge(
     """Make the files what the entries say and run the commands that this makes due. Raises Refused."""
     parsed = files.parse(entries)
     commands = files.parse_commands(commands_after)
+    problems = [problem for entry in parsed for problem in [way_in.file_problem(entry.path)] if problem]
+    if problems:
+        raise Refused("; ".join([*dict.fromkeys(problems), "nothing was changed"]))
     if check_mode:
         changes = files.plan(parsed, read, foreseen_user_id, foreseen_group_id)
         owed = _Pending(root).owed()

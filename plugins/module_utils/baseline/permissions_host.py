@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..transaction import files as safe_files
-from . import permissions
+from . import accounts, permissions, way_in
 from .host import (
     Done,
+    Refused,
     foreseen_group_id,
     foreseen_user_id,
     group_id,
@@ -55,12 +57,38 @@ def converge(
     lending = [facts for path in stripped for facts in find(path, notes) if facts.kind == permissions.FILE]
     strips = tuple(Change(facts, _without(facts)) for facts in lending if facts.mode & LENT_RIGHTS)
     overrides = tuple(_overrides(lending, runner))
+    people = who_log_in() if changes or strips else ()
     changes = (*(change for change in changes if change.path not in {strip.path for strip in strips}), *strips)
+    harm = [problem for change in changes for problem in [_harm(change, people)] if problem]
+    if harm:
+        raise Refused("; ".join([*harm, "nothing was changed"]))
     problems: list[str] = []
     if not check_mode:
         problems += [problem for change in changes for problem in _set(change)]
         problems += [problem for facts in lending if facts.path in overrides for problem in _override(facts, runner)]
     return Outcome(changes, overrides, tuple(dict.fromkeys([*notes, *left_out])), tuple(problems))
+
+
+def who_log_in() -> tuple[way_in.Person, ...]:
+    """Return everybody who has keys in their home."""
+    found = []
+    for entry in pwd.getpwall():
+        home = os.path.realpath(entry.pw_dir)
+        if entry.pw_shell not in accounts.NO_LOGIN and any(
+            name.startswith("authorized_keys") for name in _names_in(f"{home}/.ssh")
+        ):
+            gids = frozenset(os.getgrouplist(entry.pw_name, entry.pw_gid))
+            found.append(way_in.Person(entry.pw_name, entry.pw_uid, gids, home))
+    return tuple(found)
+
+
+def _names_in(folder: str) -> list[str]:
+    return [entry.name for entry in _entries(folder)]
+
+
+def _harm(change: Change, people: Sequence[way_in.Person]) -> str:
+    before, after = (way_in.Access(facts.mode, facts.uid, facts.gid) for facts in (change.before, change.after))
+    return way_in.permission_problem(change.path, change.before.kind == permissions.DIRECTORY, before, after, people)
 
 
 def _without(facts: Facts) -> Facts:

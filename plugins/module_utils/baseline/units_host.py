@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import units
+from . import units, way_in
 from .host import Done, Refused, run
 from .units import Step, Unit
 
@@ -53,6 +53,9 @@ def converge(
     names = [wish.name for wish in wishes]
     before = show(names, runner)
     steps, left_out = units.plan(wishes, before, check_mode)
+    harm = [problem for step in steps for problem in [way_in.unit_problem(step.verb, step.name)] if problem]
+    if harm:
+        raise Refused("; ".join([*harm, "nothing was changed"]))
     if check_mode or not steps:
         return Outcome(tuple(steps), before, before, tuple(left_out), ())
     problems: list[str] = []

@@ -77,7 +77,7 @@ POLICY: Spec = {
     "authentication_methods": _list(),
     "use_pam": _bool(True),
     "max_auth_tries": _int(3),
-    "max_sessions": _int(10),
+    "max_sessions": _int(4),
     "max_startups": {"type": "str", "default": "10:30:60"},
     "login_grace_seconds": _int(60),
     "client_alive_interval_seconds": _int(300),

@@ -57,7 +57,7 @@ def rehearse(
     probes_after_rollback: Sequence[Probe] = (),
     mounts: Sequence[tuple[str, str]] = (),
     environment: Mapping[str, str] | None = None,
-    timeout_seconds: float = 60.0,
+    timeout_seconds: float = 180.0,
     probe_timeout_seconds: float = 1.0,
 ) -> Rehearsal:
     """Load a candidate where it can do no harm, and try real connections.

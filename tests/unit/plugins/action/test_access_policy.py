@@ -6,54 +6,66 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ansible_collections.bulwark.hardening.plugins.action import access_policy as subject
 from ansible_collections.bulwark.hardening.plugins.plugin_utils.commit_confirmed import Refused
-from ansible_collections.bulwark.hardening.plugins.plugin_utils.new_login import Login
+from ansible_collections.bulwark.hardening.plugins.plugin_utils.new_login import Login, SshTarget
 
 STAGED = {"changed": True, "stage": {"port": 40123}}
 
 
 class Become:
-    def __init__(self, name="ansible.builtin.sudo", **options):
+    def __init__(self, name: str = "ansible.builtin.sudo", **options: str | None) -> None:
         self.name, self.options = name, options
 
-    def get_option(self, name, playcontext=None):
+    def get_option(self, name: str, playcontext: object = None) -> str | None:
         return self.options.get(name)
 
 
 class Connection:
-    def __init__(self, become, transport="ssh"):
+    def __init__(self, become: Become | None, transport: str = "ssh") -> None:
         self.become, self.transport = become, transport
-        self.options = {"host": "192.0.2.7", "port": 22, "remote_user": "admin", "host_key_checking": True}
+        self.options: dict[str, Any] = {
+            "host": "192.0.2.7",
+            "port": 22,
+            "remote_user": "admin",
+            "host_key_checking": True,
+        }
 
-    def get_option(self, name):
+    def get_option(self, name: str) -> Any:
         return self.options.get(name)
 
 
 class Action(subject.ActionModule):
     """The plugin without Ansible around it; answers come from a table of operations."""
 
-    def __init__(self, become=None, transport="ssh", check_mode=False, answers=None):
+    def __init__(
+        self,
+        become: Become | None = None,
+        transport: str = "ssh",
+        check_mode: bool = False,
+        answers: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
         self._connection = Connection(become, transport)
         self._task = SimpleNamespace(args={}, check_mode=check_mode)
         self._play_context = None
         self._vars = {}
         self.answers = answers or {"stage": STAGED, "apply": {"changed": True}}
-        self.called = []
+        self.called: list[str] = []
 
-    def call(self, arguments, operation, **more):
+    def call(self, arguments: dict[str, Any], operation: str, **more: Any) -> dict[str, Any]:
         self.called.append(operation)
         return self.answers[operation]
 
 
 @pytest.fixture(name="logins")
-def scripted_logins(monkeypatch):
-    made = []
+def scripted_logins(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    made: list[dict[str, Any]] = []
 
-    def login(target, nonce, **options):
+    def login(target: SshTarget, nonce: str, **options: Any) -> Login:
         made.append(options)
         return Login(made_ok[0], 40123, "" if made_ok[0] else "sudo: a password is required")
 
@@ -62,13 +74,13 @@ def scripted_logins(monkeypatch):
     return SimpleNamespace(made=made, ok=made_ok)
 
 
-def test_a_wrong_policy_is_refused_on_the_controller():
+def test_a_wrong_policy_is_refused_on_the_controller() -> None:
     with pytest.raises(Refused, match=r"mounts\[0\]"):
         Action().prepare({"mounts": [{"path": "/usr"}]}, {})
 
 
 @pytest.mark.parametrize(("password", "known"), [(None, False), ("secret", True)])
-def test_the_host_learns_whether_there_is_a_password_and_never_which(password, known):
+def test_the_host_learns_whether_there_is_a_password_and_never_which(password: str | None, known: bool) -> None:
     prepared = Action(Become(become_pass=password)).prepare({"operation": "apply"}, {})
     assert prepared == {"operation": "apply", "has_become_password": known}
 
@@ -76,19 +88,19 @@ def test_the_host_learns_whether_there_is_a_password_and_never_which(password, k
 @pytest.mark.parametrize(
     ("become", "message"), [(Become("su"), "'su' cannot be proven"), (Become(become_user="bob"), "'bob'")]
 )
-def test_root_by_other_means_than_sudo_is_refused(become, message):
+def test_root_by_other_means_than_sudo_is_refused(become: Become, message: str) -> None:
     with pytest.raises(Refused, match=message):
         Action(become).prepare({}, {})
 
 
-def test_a_login_as_root_needs_no_sudo(logins):
+def test_a_login_as_root_needs_no_sudo(logins: SimpleNamespace) -> None:
     action = Action(None)
     assert action.elevation() is None
     assert action.execute({})["changed"] is True
     assert logins.made[0]["elevation"] is None
 
 
-def test_the_candidate_is_tried_before_it_is_applied(logins):
+def test_the_candidate_is_tried_before_it_is_applied(logins: SimpleNamespace) -> None:
     action = Action(Become())
     action.execute({})
     assert action.called == ["stage", "apply"]
@@ -96,7 +108,7 @@ def test_the_candidate_is_tried_before_it_is_applied(logins):
     assert logins.made[0]["elevation"].proof_path == "/run/bulwark-access-proof"
 
 
-def test_a_candidate_without_sudo_is_not_applied(logins):
+def test_a_candidate_without_sudo_is_not_applied(logins: SimpleNamespace) -> None:
     logins.ok[0] = False
     action = Action(Become())
     result = action.execute({})
@@ -109,14 +121,16 @@ def test_a_candidate_without_sudo_is_not_applied(logins):
     ("answer", "check_mode"),
     [({"changed": False}, False), ({"failed": True, "msg": "no"}, False), ({"changed": True}, True)],
 )
-def test_without_anything_to_do_the_host_is_called_once(logins, answer, check_mode):
+def test_without_anything_to_do_the_host_is_called_once(
+    logins: SimpleNamespace, answer: dict[str, Any], check_mode: bool
+) -> None:
     action = Action(Become(), check_mode=check_mode, answers={"stage": answer})
     assert action.execute({}) == answer
     assert action.called == ["stage"]
     assert logins.made == []
 
 
-def test_the_proof_is_where_the_module_writes_it():
+def test_the_proof_is_where_the_module_writes_it() -> None:
     from ansible_collections.bulwark.hardening.plugins.module_utils.baseline import access_service
 
     assert subject.PROOF_PATH == access_service.PROOF

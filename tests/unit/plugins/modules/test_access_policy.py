@@ -10,7 +10,7 @@ import typing as t
 import pytest
 import yaml
 
-from ansible_collections.bulwark.hardening.plugins.module_utils.baseline import access_service
+from ansible_collections.bulwark.hardening.plugins.module_utils.baseline import access_service, host
 from ansible_collections.bulwark.hardening.plugins.module_utils.baseline.access_options import ARGUMENT_SPEC
 from ansible_collections.bulwark.hardening.plugins.module_utils.baseline.host import Refused
 from ansible_collections.bulwark.hardening.plugins.modules import access_policy as subject
@@ -28,7 +28,7 @@ def compare(documented: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any], plac
         compare(text.get("suboptions", {}), option.get("options", {}), f"{where}.")
 
 
-def test_documentation_and_arguments_agree():
+def test_documentation_and_arguments_agree() -> None:
     compare(OPTIONS, ARGUMENT_SPEC)
 
 
@@ -43,37 +43,37 @@ def operations_called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return operation
 
-    monkeypatch.setattr(subject.host, "require_root", lambda what: None)
+    monkeypatch.setattr(host, "require_root", lambda what: None)
     for name in ("stage", "apply", "commit", "rollback", "status"):
         monkeypatch.setattr(access_service, name, record(name))
     return called
 
 
 @pytest.mark.parametrize("operation", ["stage", "apply", "commit", "rollback", "status"])
-def test_each_operation_is_one_call(called, operation):
+def test_each_operation_is_one_call(called: list[str], operation: str) -> None:
     subject.operate({"operation": operation}, check_mode=False)
     assert called == [operation]
 
 
-def test_a_valid_policy_is_valid_without_root(called):
+def test_a_valid_policy_is_valid_without_root(called: list[str]) -> None:
     assert subject.operate({"operation": "validate"}, check_mode=False)["changed"] is False
     assert called == []
 
 
-def test_a_wrong_policy_reaches_no_operation(called):
+def test_a_wrong_policy_reaches_no_operation(called: list[str]) -> None:
     with pytest.raises(Refused, match="mounts"):
         subject.operate({"operation": "apply", "mounts": [{"path": "/usr"}]}, check_mode=False)
     assert called == []
 
 
 @pytest.mark.parametrize("operation", ["commit", "rollback"])
-def test_check_mode_has_no_transaction(called, operation):
+def test_check_mode_has_no_transaction(called: list[str], operation: str) -> None:
     with pytest.raises(Refused, match=f"no transaction to {operation}"):
         subject.operate({"operation": operation}, check_mode=True)
     assert called == []
 
 
-def test_a_login_that_was_not_root_confirms_nothing(monkeypatch):
+def test_a_login_that_was_not_root_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     class Transaction:
         class journal:  # noqa: N801 - stands for an attribute
             data: t.ClassVar[dict[str, t.Any]] = {

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def given(**more: Any) -> list[dict[str, Any]]:
 
 
 def test_a_result_has_all_that_is_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controls.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     (tmp_path / "proc/sys/kernel").mkdir(parents=True)
     (tmp_path / "proc/sys/kernel/sysrq").write_text("438\n")
     waiver = {"control": "OS-07", "owner": "ops", "reason": "console", "expires": "2030-01-01"}
@@ -44,7 +45,7 @@ def test_a_result_has_all_that_is_documented(tmp_path: Path, monkeypatch: pytest
 
 
 def test_only_root_sees_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controls.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(Refused, match="root only; set become to true"):
         controls.operate(given(), Host())
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +19,7 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.baseline import 
     host,
     permissions,
     permissions_host,
+    sysctls,
     sysctls_host,
     units,
     units_host,
@@ -37,12 +39,12 @@ RESERVED = {"skipped", "failed", "unreachable", "warnings", "deprecations", "inv
 
 @pytest.fixture(autouse=True)
 def root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_nobody_but_root(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     parameters = {name: option.get("default") for name, option in module.ARGUMENT_SPEC.items()}
     with pytest.raises(host.Refused, match="can be changed by root only; set become to true"):
         module.operate(parameters, True)
@@ -60,7 +62,7 @@ def test_a_refused_key_of_the_network_fails_with_its_reason(monkeypatch: pytest.
         sysctls_host.State("vm.c", "1", "", "", "missing", "none"),
         sysctls_host.State("vm.d", "1", "0", "1", "changed"),
     )
-    overridden = (sysctls_host.Overriding("vm.d", "1", "0", "/etc/sysctl.d/z.conf"),)
+    overridden = (sysctls.Overriding("vm.d", "1", "0", "/etc/sysctl.d/z.conf"),)
     outcome = sysctls_host.Outcome(states, "x", "x", overridden)
     monkeypatch.setattr(sysctls_host, "converge", lambda *_arguments: outcome)
     result = sysctl_policy.operate({"path": "/p", "parameters": {}}, False)

@@ -106,29 +106,29 @@ CASES = [
 @pytest.mark.parametrize(
     ("name", "value", "path", "words"), CASES, ids=[f"{case[2]}-{n}" for n, case in enumerate(CASES)]
 )
-def test_refused_with_the_path(name, value, path, words):
+def test_refused_with_the_path(name: str, value: object, path: str, words: str) -> None:
     problems = baseline_policy({name: value})["problems"]
     assert len(problems) >= 1
     told = [problem for problem in problems if problem.startswith(f"{path}: ") and words in problem]
     assert told, problems
 
 
-def test_a_refused_hash_is_not_shown():
+def test_a_refused_hash_is_not_shown() -> None:
     problems = baseline_policy({"baseline_grub_password_hash": "secret"})["problems"]
     assert problems
     assert "secret" not in " ".join(problems)
 
 
-def test_all_that_is_wrong_is_said_at_once():
+def test_all_that_is_wrong_is_said_at_once() -> None:
     wrong = {"baseline_tmp_size": "lots", "baseline_serves": ["ngnix"], "baseline_faillock_attempts": 0}
     assert len(baseline_policy(wrong)["problems"]) == 3
 
 
-def test_nothing_is_wrong_with_the_defaults():
+def test_nothing_is_wrong_with_the_defaults() -> None:
     assert baseline_policy({})["problems"] == []
 
 
-def test_nothing_is_wrong_with_every_variable_set():
+def test_nothing_is_wrong_with_every_variable_set() -> None:
     values = {
         "baseline_containers": "yes",
         "baseline_passwordless_sudo": ["deploy", "%operators"],

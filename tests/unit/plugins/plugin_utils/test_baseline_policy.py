@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
 import pytest
 import yaml
 from hypothesis import given
@@ -25,26 +28,37 @@ FLAGS = sorted(name for name, option in catalogue.specification().items() if opt
 WAIVER = {"owner": "somebody", "reason": "it has to be", "expires": "2999-01-01"}
 
 
-def variables(**changes):
+def variables(**changes: Any) -> dict[str, Any]:
     """Return the role's variables with these changes, as the filter hands them to the builder."""
     values, problems = typed({f"baseline_{name}": value for name, value in changes.items()})
     assert problems == []
     return values
 
 
-def build(platform=DEBIAN, waivers=(), running=(), rows=ROWS, **changes):
+def build(
+    platform: policy.Platform = DEBIAN,
+    waivers: Sequence[Mapping[str, Any]] = (),
+    running: Collection[str] = (),
+    rows: Sequence[catalogue.Row] = ROWS,
+    **changes: Any,
+) -> policy.Policy:
     return policy.build(rows, variables(**changes), platform, waivers, running)
 
 
-def control(built, identifier):
+def switched(switch: str) -> policy.Policy:
+    changes: dict[str, Any] = {switch: True}
+    return build(**changes)
+
+
+def control(built: policy.Policy, identifier: str) -> Mapping[str, Any]:
     return next(entry for entry in built["controls"] if entry["id"] == identifier)
 
 
-def paths(built, section="files"):
+def paths(built: policy.Policy, section: str = "files") -> list[str]:
     return [entry["path"] for entry in built[section]]
 
 
-def rows_of(*entries):
+def rows_of(*entries: tuple[str, Mapping[str, Any], Mapping[str, Any]]) -> list[catalogue.Row]:
     """Return rows of a small catalogue; each entry is id, enforce and further parts."""
     return [
         catalogue.parse(
@@ -59,7 +73,7 @@ def rows_of(*entries):
 
 
 @pytest.mark.parametrize("platform", RELEASES, ids=[platform.name for platform in RELEASES])
-def test_every_release_has_a_policy(platform):
+def test_every_release_has_a_policy(platform: policy.Platform) -> None:
     built = build(platform)
     assert built["platform"] == platform.name
     assert built["sysctls"]["net.ipv4.conf.*.accept_redirects"] == 0
@@ -68,8 +82,8 @@ def test_every_release_has_a_policy(platform):
 
 
 @pytest.mark.parametrize("platform", RELEASES, ids=[platform.name for platform in RELEASES])
-def test_every_choice_at_once_contradicts_itself_nowhere(platform):
-    options = {"opt_in": OPT_IN, "name_servers": ["192.0.2.53"], "reboot_window": WINDOW}
+def test_every_choice_at_once_contradicts_itself_nowhere(platform: policy.Platform) -> None:
+    options: dict[str, Any] = {"opt_in": OPT_IN, "name_servers": ["192.0.2.53"], "reboot_window": WINDOW}
     built = build(platform, **options)
     assert {entry["id"] for entry in built["controls"]} >= set(OPT_IN)
     assert "$" + "baseline" not in yaml.safe_dump(built)
@@ -88,7 +102,15 @@ WINDOW = {"days": ["Sat", "Sun"], "start": "03:30", "minutes": 60}
     daemon=st.sampled_from(["timesyncd", "chrony"]),
     shipper=st.sampled_from(["rsyslog", "journal_upload", "none"]),
 )
-def test_any_combination_has_a_policy(flags, opt_in, serves, waived, platform, daemon, shipper):
+def test_any_combination_has_a_policy(
+    flags: dict[str, bool],
+    opt_in: list[str],
+    serves: list[str],
+    waived: list[str],
+    platform: policy.Platform,
+    daemon: str,
+    shipper: str,
+) -> None:
     values = variables(
         **{name.removeprefix("baseline_"): value for name, value in flags.items()},
         opt_in=opt_in,
@@ -110,7 +132,7 @@ def test_any_combination_has_a_policy(flags, opt_in, serves, waived, platform, d
 # Platforms
 
 
-def test_the_most_special_overlay_wins():
+def test_the_most_special_overlay_wins() -> None:
     rows = rows_of(
         (
             "OS-01",
@@ -129,7 +151,7 @@ def test_the_most_special_overlay_wins():
     assert values == [2, 2, 3, 4, 5, 1]
 
 
-def test_members_of_the_redhat_family_have_its_data():
+def test_members_of_the_redhat_family_have_its_data() -> None:
     rocky = policy.Platform("RedHat", "Rocky", "9.5")
     assert rocky.supported
     assert rocky.name == "redhat-9"
@@ -145,13 +167,13 @@ def test_members_of_the_redhat_family_have_its_data():
         ("Alpine", "Alpine", "3.22"),
     ],
 )
-def test_an_unknown_release_is_refused_with_what_is_known(release):
+def test_an_unknown_release_is_refused_with_what_is_known(release: tuple[str, str, str]) -> None:
     (problem,) = policy.host_problems(policy.Platform(*release), variables())
     assert f"no data for {release[1]} {release[2]}" in problem
     assert policy.KNOWN_RELEASES in problem
 
 
-def test_what_needs_a_kernel_is_left_out_of_a_container():
+def test_what_needs_a_kernel_is_left_out_of_a_container() -> None:
     built = build(CONTAINER)
     assert built["kernel_modules_denied"] == []
     assert policy.MODULES_FILE not in paths(built)
@@ -165,7 +187,7 @@ def test_what_needs_a_kernel_is_left_out_of_a_container():
     ("guest", "own"),
     [([], True), (["kvm"], True), (["container"], False), (["kvm", "docker"], False), (["systemd-nspawn"], False)],
 )
-def test_a_container_is_known_by_ansibles_facts(guest, own):
+def test_a_container_is_known_by_ansibles_facts(guest: list[str], own: bool) -> None:
     facts = {
         "os_family": "Debian",
         "distribution": "Debian",
@@ -192,9 +214,9 @@ def test_a_container_is_known_by_ansibles_facts(guest, own):
         ("console_recovery", "OS-07.keys"),
     ],
 )
-def test_a_switch_leaves_what_it_names_alone(switch, identifier):
+def test_a_switch_leaves_what_it_names_alone(switch: str, identifier: str) -> None:
     row = next(row for row in ROWS if row.id == identifier)
-    before, after = build(), build(**{switch: True})
+    before, after = build(), switched(switch)
     assert control(before, identifier)["not_applicable"] == ""
     assert control(after, identifier)["not_applicable"] == f"relaxed by baseline_{switch}"
     for key in row.enforce.get("sysctls", {}):
@@ -205,40 +227,41 @@ def test_a_switch_leaves_what_it_names_alone(switch, identifier):
         assert f"install {module} /bin/false" not in modules_file(after)
 
 
-def modules_file(built):
-    return next(entry["content"] for entry in built["files"] if entry["path"] == policy.MODULES_FILE).splitlines()
+def modules_file(built: policy.Policy) -> list[str]:
+    content: str = next(entry["content"] for entry in built["files"] if entry["path"] == policy.MODULES_FILE)
+    return content.splitlines()
 
 
 @pytest.mark.parametrize("switch", ["router", "multihomed"])
-def test_a_switch_may_ask_for_less(switch):
+def test_a_switch_may_ask_for_less(switch: str) -> None:
     assert build()["sysctls"]["net.ipv4.conf.*.rp_filter"] == 1
-    built = build(**{switch: True})
+    built = switched(switch)
     assert built["sysctls"]["net.ipv4.conf.*.rp_filter"] == 2
     assert control(built, "OS-16")["not_applicable"] == ""
     assert control(built, "OS-16")["readers"][0]["parameters"]["keys"] == {"net.ipv4.conf.*.rp_filter": {"at_least": 1}}
 
 
-def test_usb_storage_keeps_the_other_buses_denied():
+def test_usb_storage_keeps_the_other_buses_denied() -> None:
     assert "install usb-storage /bin/false" in modules_file(build())
     built = modules_file(build(usb_storage=True))
     assert "install usb-storage /bin/false" not in built
     assert {"install thunderbolt /bin/false", "blacklist thunderbolt"} <= set(built)
 
 
-def test_every_switch_changes_something():
+def test_every_switch_changes_something() -> None:
     plain = build()
     for switch in FLAGS:
-        assert build(**{switch.removeprefix("baseline_"): True}) != plain, switch
+        assert switched(switch.removeprefix("baseline_")) != plain, switch
 
 
-def test_what_is_served_is_not_masked():
+def test_what_is_served_is_not_masked() -> None:
     assert {"nginx.service", "rpcbind.socket"} <= {unit["name"] for unit in build()["units"] if unit.get("masked")}
     built = build(serves=["nginx", "nfs"])
     assert not {"nginx.service", "nfs-server.service", "rpcbind.socket"} & {unit["name"] for unit in built["units"]}
     assert control(built, "OS-58.nginx")["not_applicable"] == "relaxed by baseline_serves: nginx"
 
 
-def test_a_server_that_runs_undeclared_is_left_alone_and_judged():
+def test_a_server_that_runs_undeclared_is_left_alone_and_judged() -> None:
     built = build(running={"dovecot.socket", "nginx.service", "avahi-daemon.service"})
     units = {unit["name"] for unit in built["units"]}
     assert not {"nginx.service", "dovecot.socket", "dovecot.service"} & units
@@ -262,12 +285,12 @@ def test_a_server_that_runs_undeclared_is_left_alone_and_judged():
         ("reboot_window", {}, False),
     ],
 )
-def test_conditions(condition, value, holds):
+def test_conditions(condition: str, value: object, holds: bool) -> None:
     name = condition.lstrip("!").partition("=")[0]
     assert policy.applies(condition, {f"baseline_{name}": value}) is holds
 
 
-def test_chrony_takes_the_place_of_timesyncd():
+def test_chrony_takes_the_place_of_timesyncd() -> None:
     built = build(time_daemon="chrony", time_servers=["ntp1.example.com", "192.0.2.1"])
     assert "chrony" in built["packages_present"]
     assert "systemd-timesyncd" not in built["packages_present"]
@@ -275,14 +298,14 @@ def test_chrony_takes_the_place_of_timesyncd():
     assert sources["content"] == "server ntp1.example.com iburst\nserver 192.0.2.1 iburst\n"
 
 
-def test_the_redhat_family_has_chrony_whatever_is_chosen():
+def test_the_redhat_family_has_chrony_whatever_is_chosen() -> None:
     for daemon in ("timesyncd", "chrony"):
         built = build(policy.Platform("RedHat", "RedHat", "9"), time_daemon=daemon)
         assert "chronyd.service" in [unit["name"] for unit in built["units"]]
 
 
 @pytest.mark.parametrize(("shipper", "forward"), [("rsyslog", "yes"), ("journal_upload", "no"), ("none", "no")])
-def test_the_journal_is_forwarded_to_rsyslog_only(shipper, forward):
+def test_the_journal_is_forwarded_to_rsyslog_only(shipper: str, forward: str) -> None:
     built = build(log_shipper=shipper)
     (journald,) = [entry for entry in built["files"] if entry["path"] == "/etc/systemd/journald.conf"]
     assert journald["settings"]["values"]["ForwardToSyslog"] == forward
@@ -293,7 +316,7 @@ def test_the_journal_is_forwarded_to_rsyslog_only(shipper, forward):
 # Opt-ins and waivers
 
 
-def test_an_opt_in_is_not_there_without_being_chosen():
+def test_an_opt_in_is_not_there_without_being_chosen() -> None:
     plain = {entry["id"] for entry in build()["controls"]}
     assert not plain & set(OPT_IN)
     chosen = build(opt_in=["OS-12"])
@@ -301,7 +324,7 @@ def test_an_opt_in_is_not_there_without_being_chosen():
     assert {entry["id"] for entry in chosen["controls"]} - plain == {"OS-12"}
 
 
-def test_a_waived_row_is_observed_and_not_enforced():
+def test_a_waived_row_is_observed_and_not_enforced() -> None:
     waiver = {"control": "OS-17", **WAIVER}
     built = build(waivers=[waiver])
     assert "net.ipv4.conf.*.log_martians" not in built["sysctls"]
@@ -309,7 +332,7 @@ def test_a_waived_row_is_observed_and_not_enforced():
     assert control(built, "OS-17")["readers"] == control(build(), "OS-17")["readers"]
 
 
-def test_a_reported_row_is_told_as_such():
+def test_a_reported_row_is_told_as_such() -> None:
     assert control(build(), "OS-80")["reported"] is True
     assert control(build(), "OS-17")["reported"] is False
 
@@ -317,7 +340,7 @@ def test_a_reported_row_is_told_as_such():
 # Values
 
 
-def test_values_are_put_where_the_catalogue_names_them():
+def test_values_are_put_where_the_catalogue_names_them() -> None:
     built = build(banner="Keep out", tmp_size="1g")
     assert {entry["content"] for entry in built["files"] if entry["path"].startswith("/etc/issue")} == {"Keep out\n"}
     assert next(entry for entry in built["mounts"] if entry["path"] == "/tmp")["size"] == "1g"
@@ -325,18 +348,18 @@ def test_values_are_put_where_the_catalogue_names_them():
     assert banner["text"] == "Keep out"
 
 
-def test_substitution_keeps_types_and_leaves_other_dollars_alone():
+def test_substitution_keeps_types_and_leaves_other_dollars_alone() -> None:
     values = {"baseline_a": 4, "baseline_b": "x"}
     given_value = {"k": ["$baseline_a", "-${baseline_a}-${baseline_b}-", "${distro_codename}", "$nrconf{restart}", 7]}
     assert policy.substitute(given_value, values) == {"k": [4, "-4-x-", "${distro_codename}", "$nrconf{restart}", 7]}
 
 
-def test_a_value_that_the_role_does_not_have_is_an_error_of_the_catalogue():
+def test_a_value_that_the_role_does_not_have_is_an_error_of_the_catalogue() -> None:
     with pytest.raises(policy.PolicyError, match="baseline_nothing"):
         build(rows=rows_of(("OS-01", {"sysctls": {"a": "$baseline_nothing"}}, {})))
 
 
-def test_the_window_for_restarts_is_systemds_calendar():
+def test_the_window_for_restarts_is_systemds_calendar() -> None:
     built = build(reboot_window=WINDOW)
     (timer,) = [entry for entry in built["files"] if entry["path"].endswith("bulwark-reboot.timer")]
     assert "OnCalendar=Sat,Sun 03:30\n" in timer["content"]
@@ -344,7 +367,7 @@ def test_the_window_for_restarts_is_systemds_calendar():
     assert not [path for path in paths(build()) if "bulwark-reboot" in path]
 
 
-def test_held_packages_are_matched_whole():
+def test_held_packages_are_matched_whole() -> None:
     built = build(updates_held=["postgresql*", "libstdc++6", "a.b"])
     (updates,) = [entry for entry in built["files"] if entry["path"].endswith("52bulwark-unattended-upgrades")]
     assert '{ "^postgresql.*$"; "^libstdc[+][+]6$"; "^a[.]b$"; };' in updates["content"]
@@ -353,16 +376,16 @@ def test_held_packages_are_matched_whole():
 # Merging
 
 
-def test_two_rows_may_edit_one_file():
-    def values(**pairs):
+def test_two_rows_may_edit_one_file() -> None:
+    def values(**pairs: str) -> dict[str, Any]:
         return {"files": [{"path": "/etc/x", "settings": {"format": "ini", "section": "S", "values": pairs}}]}
 
     built = build(rows=rows_of(("OS-01", values(a="1"), {}), ("OS-02", values(b="2"), {})))
     assert built["files"][0]["settings"]["values"] == {"a": "1", "b": "2"}
 
 
-def test_sections_of_one_file_stay_apart():
-    def values(section):
+def test_sections_of_one_file_stay_apart() -> None:
+    def values(section: str) -> dict[str, Any]:
         settings = {"format": "ini", "section": section, "values": {"a": "1"}}
         return {"files": [{"path": "/etc/x", "settings": settings}]}
 
@@ -384,12 +407,12 @@ def test_sections_of_one_file_stay_apart():
         ({"accounts": {"homes": {"mode": "0700"}}}, {"accounts": {"homes": {"mode": "0750"}}}),
     ],
 )
-def test_rows_that_contradict_each_other_are_named(first, second):
+def test_rows_that_contradict_each_other_are_named(first: dict[str, Any], second: dict[str, Any]) -> None:
     with pytest.raises(policy.PolicyError, match="OS-02: another row wants something else of "):
         build(rows=rows_of(("OS-01", first, {}), ("OS-02", second, {})))
 
 
-def test_the_same_thing_said_twice_is_said_once():
+def test_the_same_thing_said_twice_is_said_once() -> None:
     enforce = {
         "packages_present": ["a"],
         "units": [{"name": "a"}],
@@ -399,12 +422,12 @@ def test_the_same_thing_said_twice_is_said_once():
     assert [len(built[section]) for section in enforce] == [1, 1, 1]
 
 
-def test_denied_modules_reach_the_initial_file_system():
+def test_denied_modules_reach_the_initial_file_system() -> None:
     argv = {platform.family: build(platform)["commands_after"][-1]["argv"] for platform in RELEASES}
     assert argv == {"Debian": ["update-initramfs", "-u", "-k", "all"], "RedHat": ["dracut", "--regenerate-all", "-f"]}
 
 
-def test_a_default_route_by_advertisement_is_not_thrown_away():
+def test_a_default_route_by_advertisement_is_not_thrown_away() -> None:
     route = "default via fe80::1 dev eth0 proto ra metric 100 expires 1798sec"
     (problem,) = policy.host_problems(DEBIAN, variables(), [route])
     assert problem.startswith("baseline_ipv6_ra: ")
@@ -413,13 +436,13 @@ def test_a_default_route_by_advertisement_is_not_thrown_away():
     assert policy.host_problems(DEBIAN, variables(), []) == []
 
 
-def test_the_role_hands_every_section_to_a_module():
+def test_the_role_hands_every_section_to_a_module() -> None:
     tasks = (catalogue.ROLES / "baseline" / "tasks" / "main.yml").read_text(encoding="utf-8")
     # The builder makes a file of the denied modules.
     sections = set(catalogue.SECTIONS) - {"kernel_modules_denied"}
     assert sorted(section for section in sections if f"baseline_policy.{section}" not in tasks) == []
 
 
-def test_the_filter_knows_every_variable_of_the_role():
+def test_the_filter_knows_every_variable_of_the_role() -> None:
     given = yaml.safe_load((catalogue.ROLES / "baseline" / "vars" / "main.yml").read_text(encoding="utf-8"))
     assert set(given["__baseline_variables"]) == set(catalogue.specification())

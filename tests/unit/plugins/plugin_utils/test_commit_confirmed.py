@@ -9,7 +9,7 @@ import types
 import typing as t
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
 from ansible_collections.bulwark.hardening.plugins.plugin_utils import commit_confirmed as subject
 from ansible_collections.bulwark.hardening.plugins.plugin_utils import new_login
@@ -202,7 +202,7 @@ def test_a_host_where_sudo_is_broken_goes_back_by_itself(logins: list[bool]) -> 
 
 
 def test_a_password_that_sudo_refuses_meanwhile_is_waited_out(logins: list[bool]) -> None:
-    wrong = subject.AnsibleError("Incorrect sudo password")
+    wrong = AnsibleError("Incorrect sudo password")
     action = Scripted({"apply": [PENDING], "commit": [wrong], "status": [wrong, ROLLED_BACK]})
     result = transact(action)
     assert (result["failed"], result["rolled_back"]) == (True, True)
@@ -210,7 +210,7 @@ def test_a_password_that_sudo_refuses_meanwhile_is_waited_out(logins: list[bool]
 
 def test_every_login_becomes_root_where_that_is_the_proof(logins: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[t.Any] = []
-    made = subject.new_login
+    made = new_login.new_login
 
     def login(target: t.Any, nonce: str, port: int = 0, **options: t.Any) -> Login:
         seen.append(options.get("elevation"))
@@ -219,7 +219,7 @@ def test_every_login_becomes_root_where_that_is_the_proof(logins: list[bool], mo
     monkeypatch.setattr(subject, "new_login", login)
     monkeypatch.setattr(new_login, "new_login", login)
     action = Scripted({"apply": [PENDING], "commit": [COMMITTED]})
-    elevation = subject.Elevation("/run/proof")
+    elevation = new_login.Elevation("/run/proof")
     monkeypatch.setattr(action, "elevation", lambda: elevation)
     transact(action)
     assert seen == [elevation] * 4

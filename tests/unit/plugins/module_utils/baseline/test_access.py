@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -43,22 +44,22 @@ YEAR = access.Aging(365, 1, 7, 45)
         ({"confirm_seconds": "soon"}, "confirm_seconds is 'soon'; accepted are 0 to 120"),
     ],
 )
-def test_a_wrong_policy_is_refused_with_the_path_to_the_value(policy, message):
+def test_a_wrong_policy_is_refused_with_the_path_to_the_value(policy: dict[str, Any], message: str) -> None:
     problems = access.problems(policy)
     assert len(problems) == 1
     assert message in problems[0]
 
 
-def test_everything_that_is_wrong_is_told_at_once():
+def test_everything_that_is_wrong_is_told_at_once() -> None:
     (problem,) = access.problems({"mounts": [{"path": "/usr"}], "administrators": [""], "window_seconds": 1})
     assert all(word in problem for word in ("mounts[0]", "administrators[0]", "window_seconds"))
 
 
-def test_an_empty_policy_is_valid():
+def test_an_empty_policy_is_valid() -> None:
     assert access.problems({}) == []
 
 
-def test_only_accounts_with_a_password_age():
+def test_only_accounts_with_a_password_age() -> None:
     text, told = access.aged(SHADOW, YEAR)
     assert text == SHADOW.replace(f"ada:{HASH}:19000:0:99999:7:::", f"ada:{HASH}:19000:1:365:7:45::")
     assert told == [
@@ -66,7 +67,7 @@ def test_only_accounts_with_a_password_age():
     ]
 
 
-def test_what_is_stricter_and_who_is_exempt_stay():
+def test_what_is_stricter_and_who_is_exempt_stay() -> None:
     strict = SHADOW.replace("0:99999:7::", "2:90:14:30:")
     assert access.aged(strict, YEAR) == (strict, [])
     assert access.aged(SHADOW, dataclasses.replace(YEAR, exempt=("ada",))) == (SHADOW, [])
@@ -77,7 +78,9 @@ LIMITS = st.one_of(st.none(), st.integers(1, 99999))
 
 
 @given(st.tuples(DAYS, DAYS, DAYS, DAYS), st.tuples(LIMITS, LIMITS, LIMITS, LIMITS))
-def test_aging_is_done_once_and_never_loosens(now, limits):
+def test_aging_is_done_once_and_never_loosens(
+    now: tuple[str, str, str, str], limits: tuple[int | None, int | None, int | None, int | None]
+) -> None:
     line = f"ada:{HASH}:19000:{':'.join(now)}::"
     aging = access.Aging(*limits)
     text, _told = access.aged(line, aging)
@@ -98,7 +101,7 @@ def test_aging_is_done_once_and_never_loosens(now, limits):
         ("19000:0::7:::", 99999, False),
     ],
 )
-def test_an_old_password_is_known_as_ended(fields, today, ended):
+def test_an_old_password_is_known_as_ended(fields: str, today: int, ended: bool) -> None:
     assert access.has_ended(f"ada:{HASH}:{fields}", "ada", today) is ended
     assert not access.has_ended(f"ada:*:{fields}", "ada", today), "without a password nothing ends"
 
@@ -123,13 +126,13 @@ GOOD = access.Sight("ada", is_connecting=True)
         ),
     ],
 )
-def test_who_cannot_log_in_or_become_root_is_told_why(change, reason):
+def test_who_cannot_log_in_or_become_root_is_told_why(change: dict[str, Any], reason: str) -> None:
     verdict = access.judge(dataclasses.replace(GOOD, **change))
     assert not verdict.able
     assert reason in verdict.reason
 
 
-def test_who_has_a_way_keeps_it():
+def test_who_has_a_way_keeps_it() -> None:
     assert access.judge(GOOD).able
     assert access.judge(dataclasses.replace(GOOD, sudo_refusal="x", knows_password=True, has_password=True)).able
     assert access.judge(access.Sight("root", uid=0, sudo_rule_refusal="not asked")).able
@@ -137,7 +140,7 @@ def test_who_has_a_way_keeps_it():
     assert access.judge(access.Sight("bob", sudo_refusal="a password is required")).able
 
 
-def test_the_connecting_user_or_somebody_must_keep_access():
+def test_the_connecting_user_or_somebody_must_keep_access() -> None:
     able, unable = access.Verdict("ada", True, "can"), access.Verdict("bob", False, "no shell")
     assert access.refusal([able, unable], "ada") == ""
     assert access.refusal([able, unable], "") == ""
@@ -148,12 +151,12 @@ def test_the_connecting_user_or_somebody_must_keep_access():
     assert "none is named" in access.refusal([], "")
 
 
-def test_a_private_shadow_differs_in_one_hash():
+def test_a_private_shadow_differs_in_one_hash() -> None:
     text = access.with_hash(SHADOW, "ada", "$6$salt$hash")
     assert text == SHADOW.replace(f"ada:{HASH}:", "ada:$6$salt$hash:")
 
 
-def test_the_diff_shows_rules_of_sudo_and_no_line_of_shadow():
+def test_the_diff_shows_rules_of_sudo_and_no_line_of_shadow() -> None:
     sudo = access.Piece("/etc/sudoers.d/x", None, files.Found(b"Defaults use_pty\n", 0o440, 0, 0))
     secret = access.Piece("/etc/x.key", None, files.Found(b"the secret\n", 0o600, 0, 0))
     before, after = files.Found(SHADOW.encode(), 0o640, 0, 42), files.Found(b"", 0o640, 0, 42)

@@ -232,7 +232,7 @@ def test_a_run_that_is_killed_at_any_point_is_put_right_by_the_next(
         box.converge(Programs())
         # Candidates that nobody had written down yet are removed once they are old.
         with monkeypatch.context() as later:
-            later.setattr(files_host.time, "time", lambda: tomorrow)
+            later.setattr(time, "time", lambda: tomorrow)
             assert box.converge(Programs()).changes == ()
         assert box.is_new(), (name, number)
         assert box.memory() == ["lock"]

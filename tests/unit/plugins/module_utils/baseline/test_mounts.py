@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,24 +29,24 @@ UNIT = "/etc/systemd/system/tmp.mount"
 WANT = "/etc/systemd/system/local-fs.target.wants/tmp.mount"
 
 
-def plan(*entries, **seen):
+def plan(*entries: Mapping[str, Any], **seen: Any) -> mounts.Plan:
     return mounts.plan(mounts.parse(entries), mounts.Seen(**{"mounted": MOUNTED, **seen}))
 
 
-def settled(result, **seen):
+def settled(result: mounts.Plan, **seen: str) -> dict[str, Any]:
     """Return what the host is like after a plan, with the mounts that it asked for."""
     fstab = result.files.get(mounts.FSTAB, seen.get("fstab", ""))
     units = {path: text for path, text in result.files.items() if path != mounts.FSTAB}
     return {"fstab": fstab, "units": units, "links": dict(result.links)}
 
 
-def test_mountinfo_is_read_with_its_escapes():
+def test_mountinfo_is_read_with_its_escapes() -> None:
     assert MOUNTED["/dev/shm"].options == ("rw", "nosuid", "nodev")
     assert MOUNTED["/mnt/a b"].type == "tmpfs"
     assert MOUNTED["/var/log"].source == "/dev/sda2"
 
 
-def test_a_new_tmp_comes_by_a_unit_and_goes_by_umount():
+def test_a_new_tmp_comes_by_a_unit_and_goes_by_umount() -> None:
     result = plan(TMP)
     assert set(result.files) == {UNIT}
     assert result.links == {WANT: UNIT}
@@ -52,13 +55,13 @@ def test_a_new_tmp_comes_by_a_unit_and_goes_by_umount():
     assert result.undo[0] == ("umount", "--lazy", "/tmp")
 
 
-def test_a_tmp_in_use_waits_for_the_next_start():
+def test_a_tmp_in_use_waits_for_the_next_start() -> None:
     result = plan(TMP, in_use={"/tmp": "the socket /tmp/x is in use"})
     assert result.apply == (("systemctl", "daemon-reload"),)
     assert result.pending == ("/tmp is mounted at the next start of the host, since the socket /tmp/x is in use",)
 
 
-def test_a_second_plan_is_empty():
+def test_a_second_plan_is_empty() -> None:
     mounted = {
         **MOUNTED,
         "/tmp": mounts.Mounted("/tmp", "tmpfs", "tmpfs", ("rw", "nosuid", "nodev", "noexec"), ("rw", "size=5k")),
@@ -70,14 +73,14 @@ def test_a_second_plan_is_empty():
     assert again.undo == ()
 
 
-def test_what_the_kernel_mounts_takes_its_options_from_fstab():
+def test_what_the_kernel_mounts_takes_its_options_from_fstab() -> None:
     result = plan(SHM, fstab="UUID=1 / ext4 defaults 0 1\n")
     assert result.files == {mounts.FSTAB: "UUID=1 / ext4 defaults 0 1\ntmpfs /dev/shm tmpfs nodev,nosuid,noexec 0 0\n"}
     assert ("mount", "-o", "remount,rw,nodev,nosuid,noexec", "tmpfs", "/dev/shm") in result.apply
     assert result.undo[0] == ("mount", "-o", "remount,rw,nodev,nosuid,exec,size=1024k", "tmpfs", "/dev/shm")
 
 
-def test_a_line_of_fstab_keeps_its_own_options_and_all_others_their_bytes():
+def test_a_line_of_fstab_keeps_its_own_options_and_all_others_their_bytes() -> None:
     fstab = "# disks\nUUID=1\t/\text4\tdefaults 0 1\ntmpfs  /tmp  tmpfs  defaults,exec,size=1g,uid=5  0 0"
     result = plan(TMP, fstab=fstab)
     lines = result.files[mounts.FSTAB].split("\n")
@@ -86,7 +89,7 @@ def test_a_line_of_fstab_keeps_its_own_options_and_all_others_their_bytes():
     assert ("mount", "/tmp") in result.apply
 
 
-def test_options_are_added_to_a_mount_that_there_is():
+def test_options_are_added_to_a_mount_that_there_is() -> None:
     entry = {"path": "/var/log", "options": ["nodev", "nosuid", "noexec"]}
     fstab = "/dev/sda2 /var/log ext4 defaults 0 2\n"
     result = plan(entry, fstab=fstab)
@@ -94,20 +97,20 @@ def test_options_are_added_to_a_mount_that_there_is():
     assert ("mount", "-o", "remount,rw,relatime,nodev,nosuid,noexec", "/dev/sda2", "/var/log") in result.apply
 
 
-def test_nothing_is_mounted_where_nothing_was_and_no_type_is_given():
+def test_nothing_is_mounted_where_nothing_was_and_no_type_is_given() -> None:
     result = plan({"path": "/home", "options": ["nodev"]})
     assert result.is_empty
     assert result.notes == ("/home is no file system of its own, so that there are no options to set",)
 
 
-def test_a_partition_for_tmp_stays_one():
+def test_a_partition_for_tmp_stays_one() -> None:
     mounted = {**MOUNTED, "/tmp": mounts.Mounted("/tmp", "ext4", "/dev/sda9", ("rw", "relatime"), ("rw",))}
     result = plan(TMP, mounted=mounted, fstab="/dev/sda9 /tmp ext4 defaults 0 2\n")
     assert "ext4 nodev,nosuid,noexec 0 2" in result.files[mounts.FSTAB]
     assert "stays one" in result.notes[0]
 
 
-def test_hidepid_is_seen_by_its_name_and_by_its_number():
+def test_hidepid_is_seen_by_its_name_and_by_its_number() -> None:
     entry = {"path": "/proc", "type": "proc", "options": ["nosuid", "nodev", "noexec", "hidepid=invisible"]}
     result = plan(entry)
     assert result.apply[1][2] == "remount,rw,relatime,nosuid,nodev,noexec,hidepid=invisible"
@@ -117,7 +120,7 @@ def test_hidepid_is_seen_by_its_name_and_by_its_number():
         assert mounts.is_met(mounts.parse([entry])[0], now)
 
 
-def test_a_container_gets_its_options_back_after_a_start():
+def test_a_container_gets_its_options_back_after_a_start() -> None:
     result = plan(TMP, is_container=True)
     service = "/etc/systemd/system/bulwark-remount-tmp.service"
     assert "ExecStart=/bin/mount -o remount,nodev,nosuid,noexec,size=50%% tmpfs /tmp" in result.files[service]
@@ -142,13 +145,15 @@ def test_a_container_gets_its_options_back_after_a_start():
         ({"type": "", "options": [], "size": ""}, "options is empty"),
     ],
 )
-def test_a_mount_that_could_shut_somebody_out_is_refused_with_its_place(change, message):
+def test_a_mount_that_could_shut_somebody_out_is_refused_with_its_place(
+    change: dict[str, str | list[str]], message: str
+) -> None:
     with pytest.raises(Refused, match=r"mounts\[0\]\.") as caught:
         mounts.parse([{**TMP, **change}])
     assert message in str(caught.value)
 
 
-def test_a_path_stands_once():
+def test_a_path_stands_once() -> None:
     with pytest.raises(Refused, match=r"mounts\[1\]\.path: /tmp stands twice"):
         mounts.parse([TMP, TMP])
 
@@ -165,7 +170,7 @@ FLAGS = st.lists(st.sampled_from(["nodev", "nosuid", "noexec", "relatime", "rw"]
     ),
     FLAGS,
 )
-def test_fstab_is_edited_once_and_in_one_line_only(lines, options):
+def test_fstab_is_edited_once_and_in_one_line_only(lines: list[str], options: list[str]) -> None:
     text = "\n".join(lines)
     wish = mounts.parse([{**TMP, "options": options}])[0]
     edited = mounts.with_entry(text, wish)

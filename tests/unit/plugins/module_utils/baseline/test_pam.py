@@ -62,7 +62,7 @@ def in_force(profiles: tuple[pam.Profile, ...], auth: str, files: dict[str, str]
     return pam.in_force(profiles, wanted if files is None else files, wanted, SAVED, {"auth": auth})
 
 
-def test_a_profile_reads_back_as_pam_auth_update_would_read_it(profiles):
+def test_a_profile_reads_back_as_pam_auth_update_would_read_it(profiles: tuple[pam.Profile, ...]) -> None:
     values = pam.fields(pam.render(profiles[2], ("other", "unix")))
     assert values == {
         "Name": "bulwark-passed",
@@ -74,7 +74,7 @@ def test_a_profile_reads_back_as_pam_auth_update_would_read_it(profiles):
     }
 
 
-def test_initial_lines_and_interactive_sessions_are_rendered():
+def test_initial_lines_and_interactive_sessions_are_rendered() -> None:
     entry = {
         "name": "bulwark-x",
         "password": "requisite pam_pwhistory.so use_authtok",
@@ -89,17 +89,17 @@ def test_initial_lines_and_interactive_sessions_are_rendered():
     assert (values["Session-Interactive-Only"], values["Default"]) == ("yes", "no")
 
 
-def test_a_profile_takes_the_place_of_those_that_ask_for_the_same_password(profiles):
+def test_a_profile_takes_the_place_of_those_that_ask_for_the_same_password(profiles: tuple[pam.Profile, ...]) -> None:
     others = {"unix": DEBIAN_UNIX, "systemd": SYSTEMD, "bulwark-old": DEBIAN_UNIX}
     assert [pam.conflicts(profile, others) for profile in profiles] == [("unix",), (), ()]
 
 
-def test_a_module_in_the_additional_block_takes_nobodys_place():
+def test_a_module_in_the_additional_block_takes_nobodys_place() -> None:
     profile = pam.parse([{"name": "bulwark-x", "session": "required pam_unix.so"}])[0]
     assert pam.conflicts(profile, {"unix": DEBIAN_UNIX}) == ()
 
 
-def test_stacks_are_in_force_whatever_the_lengths_of_jumps(profiles):
+def test_stacks_are_in_force_whatever_the_lengths_of_jumps(profiles: tuple[pam.Profile, ...]) -> None:
     assert in_force(profiles, AUTH)
     assert in_force(profiles, AUTH.replace("success=2", "success=3"))
 
@@ -114,26 +114,26 @@ def test_stacks_are_in_force_whatever_the_lengths_of_jumps(profiles):
         "",
     ],
 )
-def test_a_stack_that_was_changed_by_hand_is_not_in_force(profiles, changed):
+def test_a_stack_that_was_changed_by_hand_is_not_in_force(profiles: tuple[pam.Profile, ...], changed: str) -> None:
     assert not in_force(profiles, changed)
 
 
-def test_a_profile_that_is_missing_or_too_many_is_not_in_force(profiles):
+def test_a_profile_that_is_missing_or_too_many_is_not_in_force(profiles: tuple[pam.Profile, ...]) -> None:
     wanted = {profile.name: pam.render(profile) for profile in profiles}
     assert not in_force(profiles, AUTH, {**wanted, "bulwark-old": DEBIAN_UNIX})
     assert not in_force(profiles, AUTH, {name: text for name, text in wanted.items() if name != "bulwark-unix"})
 
 
-def test_what_pam_auth_update_left_out_is_named(profiles):
+def test_what_pam_auth_update_left_out_is_named(profiles: tuple[pam.Profile, ...]) -> None:
     text = AUTH.replace("auth\trequired pam_faillock.so authsucc\n", "")
     assert pam.left_out(profiles, {"auth": text}) == ["/etc/pam.d/common-auth: required pam_faillock.so authsucc"]
 
 
-def test_arguments_of_the_administrator_count_as_kept(profiles):
+def test_arguments_of_the_administrator_count_as_kept(profiles: tuple[pam.Profile, ...]) -> None:
     assert pam.left_out(profiles, {"auth": AUTH.replace("try_first_pass", "try_first_pass debug")}) == []
 
 
-def test_sessions_must_be_in_both_files():
+def test_sessions_must_be_in_both_files() -> None:
     profiles = pam.parse([{"name": "bulwark-x", "session": "optional pam_umask.so umask=027"}])
     session = COMMON.format(primary="", additional="session optional pam_umask.so umask=027").replace("auth", "session")
     assert pam.left_out(profiles, {"session": session}) == [
@@ -157,13 +157,13 @@ def test_sessions_must_be_in_both_files():
         ({"name": "bulwark-x", "auth": "required pam_unix.so", "priority": -1}, "accepted are 0 to 9999"),
     ],
 )
-def test_a_wrong_profile_is_refused_with_its_place(entry, message):
+def test_a_wrong_profile_is_refused_with_its_place(entry: dict[str, str | int], message: str) -> None:
     with pytest.raises(Refused, match=r"pam_profiles\[0\]") as caught:
         pam.parse([entry])
     assert message in str(caught.value)
 
 
-def test_a_name_stands_once():
+def test_a_name_stands_once() -> None:
     with pytest.raises(Refused, match=r"pam_profiles\[1\]\.name: 'bulwark-unix' stands twice"):
         pam.parse([UNIX, UNIX])
 
@@ -187,31 +187,31 @@ def has_module(name: str) -> bool:
         ("auth required \\\n pam_nosuch.so", "names pam_nosuch.so"),
     ],
 )
-def test_a_candidate_that_libpam_does_not_take_is_told(line, message):
+def test_a_candidate_that_libpam_does_not_take_is_told(line: str, message: str) -> None:
     found = pam.problems({"sshd": SSHD}, {"sshd": f"{SSHD}{line}\n"}, has_module)
     assert len(found) == 1
     assert found[0].startswith("/etc/pam.d/sshd")
     assert message in found[0]
 
 
-def test_what_was_wrong_before_is_not_ours():
+def test_what_was_wrong_before_is_not_ours() -> None:
     before = {"old": "auth required pam_gone.so\nnonsense\n", "sshd": SSHD}
     after = {"old": "auth required pam_gone.so\nnonsense\n# new\n", "sshd": SSHD}
     assert pam.problems(before, after, has_module) == []
 
 
-def test_a_line_with_a_dash_needs_no_module():
+def test_a_line_with_a_dash_needs_no_module() -> None:
     assert pam.problems({}, {"sshd": "-auth required pam_nosuch.so\nauth include common-auth\n"}, has_module) == []
 
 
-@given(st.text(alphabet=st.characters(blacklist_categories=("Cs",)), max_size=60))
-def test_a_line_is_taken_or_refused_with_one_sentence(text):
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=60))
+def test_a_line_is_taken_or_refused_with_one_sentence(text: str) -> None:
     problem = pam.line_problem(text)
     assert "\n" not in problem or "\n" in text
 
 
 @given(st.text(alphabet="abc[]=\n:\t #", max_size=40))
-def test_no_text_breaks_out_of_a_profile(text):
+def test_no_text_breaks_out_of_a_profile(text: str) -> None:
     """Whatever is accepted as lines of one stack stays in the field of that stack."""
     try:
         profile = pam.parse([{"name": "bulwark-x", "auth": text}])[0]

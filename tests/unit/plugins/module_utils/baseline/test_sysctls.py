@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.bulwark.hardening.plugins.module_utils.baseline import files_host, sysctls, sysctls_host
+from ansible_collections.bulwark.hardening.plugins.module_utils.baseline import sysctls, sysctls_host
 from ansible_collections.bulwark.hardening.plugins.module_utils.baseline.host import Refused
 from ansible_collections.bulwark.hardening.plugins.module_utils.baseline.sysctls import Assignment, Key
+from ansible_collections.bulwark.hardening.plugins.module_utils.transaction import files as safe_files
 
 PATH = "/etc/sysctl.d/99-zz-bulwark.conf"
 
@@ -175,12 +176,12 @@ def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sysctls_host, "DIRECTORY", str(folder))
     monkeypatch.setattr(sysctls_host, "persistent", lambda path, text: sysctls.read_lines(text, path))
     monkeypatch.setattr(sysctls_host, "later_writers", list)
-    real = files_host.safe_files.write_file
+    real = safe_files.write_file
 
     def write(path: str, content: bytes, mode: int) -> None:
         real(path, content, mode, os.getuid(), os.getgid())
 
-    monkeypatch.setattr(sysctls_host.safe_files, "write_file", write)
+    monkeypatch.setattr(safe_files, "write_file", write)
     return folder
 
 
@@ -279,7 +280,7 @@ def test_a_full_disk_is_found_before_the_kernel_changes(
 
     kernel = Kernel(tmp_path / "proc")
     kernel.put(STOCK)
-    monkeypatch.setattr(sysctls_host.safe_files, "write_file", full)
+    monkeypatch.setattr(safe_files, "write_file", full)
     with pytest.raises(Refused, match="the disk is full; no parameter was changed"):
         converge(etc, kernel, {"kernel.kptr_restrict": 2})
     assert kernel.written == []

@@ -26,7 +26,7 @@ NASTY = st.lists(
 
 
 @st.composite
-def patterns(draw):
+def patterns(draw: st.DrawFn) -> str:
     """A pattern as validate.py lets it through, as hostile as that allows."""
     middle = "".join(draw(NASTY)) + draw(TEXTS)
     return f"^{draw(st.sampled_from((middle, re.escape(middle))))} <ADDR>$"
@@ -49,19 +49,19 @@ def read_back(text: str) -> dict[str, dict[str, str]]:
         (2, 1, 31536000, tuple(2**power for power in range(26))),
     ],
 )
-def test_bans_grow_until_the_longest(factor, first, longest, expected):
+def test_bans_grow_until_the_longest(factor: int, first: int, longest: int, expected: tuple[int, ...]) -> None:
     assert model.multipliers(factor, first, longest) == expected
 
 
 @given(st.integers(1, 100), st.integers(1, 31536000), st.integers(1, 31536000))
-def test_multipliers_grow_and_only_the_last_passes_the_longest(factor, first, longest):
+def test_multipliers_grow_and_only_the_last_passes_the_longest(factor: int, first: int, longest: int) -> None:
     values = model.multipliers(factor, first, longest)
     assert values[0] == 1
     assert all(later == earlier * factor for earlier, later in zip(values, values[1:], strict=False))
     assert all(value * first < longest for value in values[:-1])
 
 
-def test_later_entries_replace_what_they_say_and_nothing_else():
+def test_later_entries_replace_what_they_say_and_nothing_else() -> None:
     tried = policies.policy(
         jails=[{"name": "sshd", "ports": ["22"], "ban_seconds": None}, {"name": "sshd", "find_seconds": 60}]
     )
@@ -70,16 +70,16 @@ def test_later_entries_replace_what_they_say_and_nothing_else():
     assert len(jail.journal_matches) == 2
 
 
-def test_management_sources_and_the_host_itself_are_never_banned():
+def test_management_sources_and_the_host_itself_are_never_banned() -> None:
     ignored = model.ignored_addresses(["10.0.0.0/8", "10.0.0.0/8", "2001:DB8::1"], "192.0.2.7")
     assert ignored == ("127.0.0.0/8", "::1", "10.0.0.0/8", "2001:db8::1", "192.0.2.7")
 
 
-def test_the_address_of_the_session_is_not_repeated_when_a_network_holds_it():
+def test_the_address_of_the_session_is_not_repeated_when_a_network_holds_it() -> None:
     assert model.ignored_addresses(["192.0.2.0/24"], "192.0.2.7") == ("127.0.0.0/8", "::1", "192.0.2.0/24")
 
 
-def test_every_jail_ignores_what_all_ignore():
+def test_every_jail_ignores_what_all_ignore() -> None:
     tried = policies.policy(
         management_sources=["192.0.2.0/24"],
         jails=[{"name": "sshd", "ignored_addresses": ["198.51.100.1"]}],
@@ -88,7 +88,7 @@ def test_every_jail_ignores_what_all_ignore():
     assert "198.51.100.1" in tried.jails[0].ignored
 
 
-def test_only_filters_that_a_jail_uses_are_installed():
+def test_only_filters_that_a_jail_uses_are_installed() -> None:
     tried = policies.policy(jails=[{"name": "sshd", "enabled": False}])
     assert tried.filters == ()
     assert "[sshd]\nenabled = false\n" in render.jails_text(tried, {})
@@ -103,20 +103,23 @@ def test_only_filters_that_a_jail_uses_are_installed():
         (("80-80",), "any", "meta l4proto { tcp, udp } th dport { 80 }"),
     ],
 )
-def test_packets_of_a_jail(ports, protocol, expected):
+def test_packets_of_a_jail(ports: tuple[str, ...], protocol: str, expected: str) -> None:
     jail = dataclasses.replace(policies.policy().jails[0], ports=ports, protocol=protocol)
     assert render.port_match(jail) == expected
 
 
-def test_the_action_says_the_same_for_both_families():
+def test_the_action_says_the_same_for_both_families() -> None:
     for command in ("_chain", "_rules"):
-        text = re.search(rf"^{command} = (.*?)\n\n", render.ACTION_TEXT, re.MULTILINE | re.DOTALL)[1]
-        assert text.count("inet4") == text.count("inet6") > 0
+        found = re.search(rf"^{command} = (.*?)\n\n", render.ACTION_TEXT, re.MULTILINE | re.DOTALL)
+        assert found
+        assert found[1].count("inet4") == found[1].count("inet6") > 0
     # fail2ban runs a command once for all families unless it differs between them.
-    assert "<family>" in re.search(r"^actionflush = .*$", render.ACTION_TEXT, re.MULTILINE)[0]
+    flush = re.search(r"^actionflush = .*$", render.ACTION_TEXT, re.MULTILINE)
+    assert flush
+    assert "<family>" in flush[0]
 
 
-def test_fail2ban_reads_the_jails_as_they_were_meant():
+def test_fail2ban_reads_the_jails_as_they_were_meant() -> None:
     tried = policies.policy(
         management_sources=["192.0.2.0/24"],
         jails=[
@@ -136,7 +139,7 @@ def test_fail2ban_reads_the_jails_as_they_were_meant():
 
 
 @given(patterns(), patterns())
-def test_no_pattern_that_is_accepted_breaks_out_of_its_option(fail, ignore):
+def test_no_pattern_that_is_accepted_breaks_out_of_its_option(fail: str, ignore: str) -> None:
     assume(not pattern_problems(fail, "fail", anchored=True) and not pattern_problems(ignore, "ignore", anchored=False))
     sections = read_back(render.filter_text(model.Filter("a", "", (fail, fail), (ignore,), "", ())))
     assert set(sections) == {"Definition"}

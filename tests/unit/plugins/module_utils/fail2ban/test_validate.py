@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,11 @@ FILTER = {"name": "a", "fail_patterns": [r"^.* bad from <ADDR>$"], "samples": SA
 JAIL = {"name": "a", "journal_matches": ["_SYSTEMD_UNIT=a.service"]}
 
 
-def jail(**values):
+def jail(**values: Any) -> dict[str, Any]:
     return {"jails": [{**JAIL, **values}], "filters": [FILTER]}
 
 
-def entry(**values):
+def entry(**values: Any) -> dict[str, Any]:
     return {"jails": [JAIL], "filters": [{**FILTER, **values}]}
 
 
@@ -96,11 +97,11 @@ BAD = [
 ]
 
 
-def test_what_the_role_ships_is_accepted():
+def test_what_the_role_ships_is_accepted() -> None:
     assert validate_policy(policies.shipped()) == []
 
 
-def test_a_complete_policy_is_accepted():
+def test_a_complete_policy_is_accepted() -> None:
     rich = jail(
         ports=[80, "443", "8000-8010"],
         protocol="any",
@@ -116,15 +117,15 @@ def test_a_complete_policy_is_accepted():
 
 
 @pytest.mark.parametrize(("options", "path", "help_word"), BAD, ids=[path for _options, path, _word in BAD])
-def test_a_wrong_value_is_refused_with_its_path(options, path, help_word):
+def test_a_wrong_value_is_refused_with_its_path(options: dict[str, Any], path: str, help_word: str) -> None:
     problems = validate_policy({**policies.shipped(), **copy.deepcopy(options)})
     assert [problem for problem in problems if problem.startswith(path) and help_word in problem], problems
 
 
-def test_a_jail_that_is_switched_off_needs_nothing():
+def test_a_jail_that_is_switched_off_needs_nothing() -> None:
     assert validate_policy({**policies.shipped(), "jails": [{"name": "later", "enabled": False}]}) == []
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_told_at_once() -> None:
     options = {**jail(ports=[0], protocol="x"), "ban_seconds": 0}
     assert len(validate_policy({**policies.shipped(), **options})) == 3

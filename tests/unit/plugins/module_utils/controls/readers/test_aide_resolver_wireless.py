@@ -10,6 +10,8 @@ import pytest
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.host import Answer
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.model import Unreadable
 
+from ..conftest import MakeHost
+
 DATABASE = "/var/lib/aide/aide.db"
 MAKERS = ["init.timer", "init.service"]
 LOADED = {"systemctl list-units": "init.timer loaded active waiting T\ninit.service loaded inactive dead S\n"}
@@ -33,7 +35,9 @@ def shown(timer: tuple[str, str], service: tuple[str, str]) -> str:
         ({DATABASE: None}, ("inactive", "dead"), ("inactive", "dead"), "fail"),
     ],
 )
-def test_aide_has_a_database_or_is_making_it(make_host, files, timer, service, verdict):
+def test_aide_has_a_database_or_is_making_it(
+    make_host: MakeHost, files: dict[str, str | None], timer: tuple[str, str], service: tuple[str, str], verdict: str
+) -> None:
     host = make_host(files, {**LOADED, "systemctl show": shown(timer, service)})
     seen = host.observe("aide_database", databases=[DATABASE], running=MAKERS)
     assert seen.verdict == verdict
@@ -54,12 +58,14 @@ SIGNED = "Global: yes\nLink 2 (eth0): no\n"
         (SERVERS, "Link 2 (eth0): yes\n", "fail"),
     ],
 )
-def test_the_resolver_asks_declared_servers_and_checks_signatures(make_host, servers, signatures, verdict):
+def test_the_resolver_asks_declared_servers_and_checks_signatures(
+    make_host: MakeHost, servers: str, signatures: str, verdict: str
+) -> None:
     host = make_host({}, {"resolvectl --no-pager dnssec": signatures, "resolvectl --no-pager dns": servers})
     assert host.observe("resolver", servers=["192.0.2.53", "2001:db8::53"], dnssec=True).verdict == verdict
 
 
-def test_without_the_resolver_nothing_is_known(make_host):
+def test_without_the_resolver_nothing_is_known(make_host: MakeHost) -> None:
     host = make_host({}, {"resolvectl": Answer(1, "", "Failed to connect to bus")})
     with pytest.raises(Unreadable, match="Failed to connect to bus"):
         host.observe("resolver", servers=[])
@@ -74,6 +80,8 @@ def test_without_the_resolver_nothing_is_known(make_host):
         ({}, "pass", "none"),
     ],
 )
-def test_wireless_interfaces_are_found(make_host, files, verdict, observed):
+def test_wireless_interfaces_are_found(
+    make_host: MakeHost, files: dict[str, str | None], verdict: str, observed: str
+) -> None:
     seen = make_host(files).observe("wireless_interfaces")
     assert (seen.verdict, seen.observed) == (verdict, observed)

@@ -9,6 +9,8 @@ import pytest
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.model import Unreadable
 
+from ..conftest import MakeHost
+
 MENU = """set superusers="keeper"
 password_pbkdf2 keeper grub.pbkdf2.sha512.10000.ABCDEF.012345
 menuentry 'Debian' --class debian --class gnu-linux --class gnu --class os --unrestricted $menuentry_id_option 'x' {
@@ -36,7 +38,9 @@ menuentry 'UEFI Firmware Settings' $menuentry_id_option 'uefi-firmware' {
         ("gnu-linux", "windows", "fail", "0 start"),
     ],
 )
-def test_the_boot_menu_asks_who_changes_it_and_nobody_else(make_host, old, new, verdict, observed):
+def test_the_boot_menu_asks_who_changes_it_and_nobody_else(
+    make_host: MakeHost, old: str, new: str, verdict: str, observed: str
+) -> None:
     host = make_host({"/boot/grub/grub.cfg": MENU.replace(old, new)})
     seen = host.observe("boot_password", superuser="keeper")
     assert seen.verdict == verdict
@@ -45,11 +49,11 @@ def test_the_boot_menu_asks_who_changes_it_and_nobody_else(make_host, old, new, 
     assert "secret" not in str(seen)
 
 
-def test_any_superuser_will_do_when_none_is_named(make_host):
+def test_any_superuser_will_do_when_none_is_named(make_host: MakeHost) -> None:
     assert make_host({"/boot/grub/grub.cfg": MENU}).observe("boot_password").verdict == "pass"
 
 
-def test_without_that_menu_there_is_no_password_in_it(make_host):
+def test_without_that_menu_there_is_no_password_in_it(make_host: MakeHost) -> None:
     assert make_host().observe("boot_password").verdict == "not_applicable"
 
 
@@ -66,7 +70,9 @@ def test_without_that_menu_there_is_no_password_in_it(make_host):
         (None, "ro lockdown=integrity", MENU, "fail"),
     ],
 )
-def test_lockdown_is_what_the_kernel_says(make_host, state, command_line, menu, verdict):
+def test_lockdown_is_what_the_kernel_says(
+    make_host: MakeHost, state: str | None, command_line: str, menu: str, verdict: str
+) -> None:
     files = {"/proc/cmdline": command_line, "/boot/grub/grub.cfg": menu}
     if state is not None:
         files["/sys/kernel/security/lockdown"] = state
@@ -85,12 +91,12 @@ VARIABLE = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e0980
         ({}, "not_applicable", ""),
     ],
 )
-def test_secure_boot(make_host, files, verdict, observed):
+def test_secure_boot(make_host: MakeHost, files: dict[str, str], verdict: str, observed: str) -> None:
     seen = make_host(files).observe("secure_boot")
     assert seen.verdict == verdict
     assert observed in seen.observed
 
 
-def test_firmware_that_cannot_be_asked_is_unknown(make_host):
+def test_firmware_that_cannot_be_asked_is_unknown(make_host: MakeHost) -> None:
     with pytest.raises(Unreadable, match="efivarfs is not mounted"):
         make_host({"/sys/firmware/efi/efivars": None}).observe("secure_boot")

@@ -10,6 +10,8 @@ import pytest
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.host import Answer
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.model import Verdict
 
+from ..conftest import MakeHost
+
 FILES = {"/usr/bin/fail2ban-client": "#!/usr/bin/python3\n"}
 PARAMETERS = {
     "jails": ["sshd"],
@@ -33,7 +35,7 @@ TABLE = """table inet bulwark_fail2ban {
 """
 
 
-def programs(**answers):
+def programs(**answers: str | Answer) -> dict[str, str | Answer]:
     said = {
         "ping": "Server replied: pong\n",
         "maxretry": "5\n",
@@ -52,7 +54,7 @@ def programs(**answers):
     return {**told, "fail2ban-client ping": said["ping"], "nft list table inet bulwark_fail2ban": said["table"]}
 
 
-def test_a_jail_that_bans_as_wished_passes(make_host):
+def test_a_jail_that_bans_as_wished_passes(make_host: MakeHost) -> None:
     seen = make_host(FILES, programs()).observe("fail2ban_jails", **PARAMETERS)
     assert seen.verdict is Verdict.PASS
 
@@ -74,22 +76,24 @@ def test_a_jail_that_bans_as_wished_passes(make_host):
         ({"table": TABLE.replace("chain jail-sshd ", "chain jail-other ")}, "no effect in the kernel"),
     ],
 )
-def test_a_jail_that_does_not_fails_and_says_what_was_seen(make_host, answers, observed):
+def test_a_jail_that_does_not_fails_and_says_what_was_seen(
+    make_host: MakeHost, answers: dict[str, str | Answer], observed: str
+) -> None:
     seen = make_host(FILES, programs(**answers)).observe("fail2ban_jails", **PARAMETERS)
     assert seen.verdict is Verdict.FAIL
     assert observed in seen.observed
 
 
-def test_a_host_without_fail2ban_fails(make_host):
+def test_a_host_without_fail2ban_fails(make_host: MakeHost) -> None:
     seen = make_host().observe("fail2ban_jails", **PARAMETERS)
     assert (seen.verdict, seen.observed) == (Verdict.FAIL, "fail2ban is not installed")
 
 
-def test_an_action_of_somebody_else_is_enough_to_be_one(make_host):
+def test_an_action_of_somebody_else_is_enough_to_be_one(make_host: MakeHost) -> None:
     answers = {"actions": "The jail sshd has the following actions:\niptables-multiport, sendmail\n", "table": ""}
     assert make_host(FILES, programs(**answers)).observe("fail2ban_jails", **PARAMETERS).verdict is Verdict.PASS
 
 
-def test_only_what_is_asked_for_is_judged(make_host):
+def test_only_what_is_asked_for_is_judged(make_host: MakeHost) -> None:
     answers = {"maxretry": "50\n", "bantime.increment": "None\n"}
     assert make_host(FILES, programs(**answers)).observe("fail2ban_jails", jails=["sshd"]).verdict is Verdict.PASS

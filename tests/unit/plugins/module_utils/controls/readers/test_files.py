@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.host import Answer
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.model import Unreadable
+
+from ..conftest import MakeHost
 
 ACCOUNTS = {
     "/etc/passwd": "root:x:0:0:root:/root:/bin/bash\nadmin:x:1000:1000::/home/admin:/bin/bash\n",
@@ -32,18 +36,20 @@ WISH = {"path": SHADOW, "owner": "root", "group": ["root", "shadow"], "mode": "0
         (0o640, (0, 42), {"path": SHADOW, "type": "directory", "mode": "0600"}, "not_applicable"),
     ],
 )
-def test_owner_and_mode(make_host, mode, owner, wish, verdict):
+def test_owner_and_mode(
+    make_host: MakeHost, mode: int, owner: tuple[int, int], wish: dict[str, Any], verdict: str
+) -> None:
     host = make_host({**ACCOUNTS, SHADOW: ""}, modes={SHADOW: mode}, owners={SHADOW: owner})
     assert host.observe("file_mode", entries=[wish]).verdict == verdict
 
 
-def test_a_file_that_is_not_there(make_host):
+def test_a_file_that_is_not_there(make_host: MakeHost) -> None:
     host = make_host(ACCOUNTS)
     assert host.observe("file_mode", entries=[WISH]).reason == "/etc/shadow: does not exist"
     assert host.observe("file_mode", entries=[{**WISH, "required": True}]).verdict == "fail"
 
 
-def test_a_wildcard_takes_files_and_leaves_links_and_exceptions(make_host):
+def test_a_wildcard_takes_files_and_leaves_links_and_exceptions(make_host: MakeHost) -> None:
     host = make_host(
         {**ACCOUNTS, "/var/log/a.log": "", "/var/log/b.log": "", "/var/log/c.log": ""},
         modes={"/var/log/a.log": 0o640, "/var/log/b.log": 0o666, "/var/log/c.log": 0o666},
@@ -91,7 +97,9 @@ JOURNALD = {"path": "/etc/systemd/journald.conf", "format": "systemd", "section"
         ({"/etc/systemd/journald.conf.d/x.txt": "[Journal]\nStorage=persistent\n"}, "fail", "auto"),
     ],
 )
-def test_settings_of_systemd_with_all_its_folders(make_host, files, verdict, observed):
+def test_settings_of_systemd_with_all_its_folders(
+    make_host: MakeHost, files: dict[str, str], verdict: str, observed: str
+) -> None:
     values = {"Storage": "persistent"}
     seen = make_host(files).observe("file_setting", **JOURNALD, values=values, defaults={"Storage": "auto"})
     assert seen.verdict == verdict
@@ -125,7 +133,9 @@ def test_settings_of_systemd_with_all_its_folders(make_host, files, verdict, obs
         ({}, {"values": {"a": 1}, "defaults": {"a": 1}}, "pass"),
     ],
 )
-def test_settings_as_the_program_reads_them(make_host, files, parameters, verdict):
+def test_settings_as_the_program_reads_them(
+    make_host: MakeHost, files: dict[str, str], parameters: dict[str, Any], verdict: str
+) -> None:
     assert make_host(files).observe("file_setting", path="/etc/x.conf", **parameters).verdict == verdict
 
 
@@ -141,7 +151,7 @@ def test_settings_as_the_program_reads_them(make_host, files, parameters, verdic
         (None, {"absent": ["root"]}, "pass"),
     ],
 )
-def test_lines(make_host, text, parameters, verdict):
+def test_lines(make_host: MakeHost, text: str | None, parameters: dict[str, list[str]], verdict: str) -> None:
     host = make_host({} if text is None else {"/etc/cron.allow": text})
     assert host.observe("file_line", paths=["/etc/cron.allow"], **parameters).verdict == verdict
 
@@ -150,7 +160,7 @@ def test_lines(make_host, text, parameters, verdict):
     ("text", "value", "verdict"),
     [("UMASK 027\n", "027", "pass"), ("UMASK 022\nUMASK 027\n", "027", "pass"), ("# UMASK 027\n", "027", "fail")],
 )
-def test_login_definitions(make_host, text, value, verdict):
+def test_login_definitions(make_host: MakeHost, text: str, value: str, verdict: str) -> None:
     assert make_host({"/etc/login.defs": text}).observe("login_defs", values={"UMASK": value}).verdict == verdict
 
 
@@ -173,7 +183,7 @@ def test_login_definitions(make_host, text, value, verdict):
         ("Nothing about debianites.", {}, "pass"),
     ],
 )
-def test_banners(make_host, text, parameters, verdict):
+def test_banners(make_host: MakeHost, text: str | None, parameters: dict[str, Any], verdict: str) -> None:
     host = make_host(
         {"/etc/os-release": 'ID=debian\nNAME="Debian"\n', **({} if text is None else {"/etc/issue": text})}
     )
@@ -203,13 +213,15 @@ def record(*fields: str) -> str:
         (record("f", "2755", "0", "42", "/usr/bin/chage"), {"forbid": ["set_id"]}, "fail", "/usr/bin/chage (2755)"),
     ],
 )
-def test_the_walk_over_all_files(make_host, found, parameters, verdict, observed):
+def test_the_walk_over_all_files(
+    make_host: MakeHost, found: str, parameters: dict[str, list[str]], verdict: str, observed: str
+) -> None:
     seen = make_host(ACCOUNTS, {"find": found}).observe("walk", **parameters)
     assert seen.verdict == verdict
     assert observed in seen.observed
 
 
-def test_the_walk_stays_on_local_disks_and_out_of_containers(make_host):
+def test_the_walk_stays_on_local_disks_and_out_of_containers(make_host: MakeHost) -> None:
     mounts = (
         "1 0 8:1 / / rw - ext4 /dev/vda rw\n2 1 8:2 / /srv rw - xfs /dev/vdb rw\n3 1 0:9 / /net rw - nfs4 a:/ rw\n"
         "4 1 0:5 / /proc rw - proc proc rw\n5 1 8:1 /x /var/lib/docker rw - ext4 /dev/vda rw\n"
@@ -221,6 +233,6 @@ def test_the_walk_stays_on_local_disks_and_out_of_containers(make_host):
     assert "-path /backup )" in host.started[0]
 
 
-def test_a_walk_that_failed_is_no_pass(make_host):
+def test_a_walk_that_failed_is_no_pass(make_host: MakeHost) -> None:
     with pytest.raises(Unreadable, match="find failed: find: bad"):
         make_host({}, {"find": Answer(1, "", "find: bad\n")}).observe("walk", forbid=["orphan"])

@@ -11,6 +11,8 @@ import pytest
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.readers import kernel
 
+from ..conftest import MakeHost
+
 IPV4, IPV6 = "/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf"
 
 
@@ -20,14 +22,14 @@ def interfaces(folder: str, name: str, forwarding: str = "0", **values: int) -> 
 
 
 @pytest.mark.parametrize(("value", "verdict"), [("0\n", "pass"), ("1\n", "fail"), (None, "not_applicable")])
-def test_a_key_is_compared(make_host, value, verdict):
+def test_a_key_is_compared(make_host: MakeHost, value: str | None, verdict: str) -> None:
     host = make_host({"/proc/sys/kernel/sysrq": value} if value else {})
     seen = host.observe("sysctl", keys={"kernel.sysrq": 0})
     assert seen.verdict == verdict
     assert (seen.reason == "kernel.sysrq: this kernel has no such key") is (value is None)
 
 
-def test_a_key_that_this_kernel_lacks_spoils_nothing(make_host):
+def test_a_key_that_this_kernel_lacks_spoils_nothing(make_host: MakeHost) -> None:
     seen = make_host({"/proc/sys/kernel/sysrq": "0"}).observe("sysctl", keys={"kernel.sysrq": 0, "kernel.io_uring": 2})
     assert (seen.verdict, seen.reason) == ("pass", "kernel.io_uring: this kernel has no such key")
 
@@ -59,21 +61,28 @@ def test_a_key_that_this_kernel_lacks_spoils_nothing(make_host):
     ],
 )
 def test_what_counts_is_what_the_kernel_makes_of_both(
-    make_host, folder, name, wanted, forwarding, of_all, own, verdict
-):
+    make_host: MakeHost,
+    folder: str,
+    name: str,
+    wanted: int | dict[str, int],
+    forwarding: str,
+    of_all: int,
+    own: int,
+    verdict: str,
+) -> None:
     host = make_host(interfaces(folder, name, forwarding, all=of_all, eth0=own))
     family = "ipv6" if folder == IPV6 else "ipv4"
     assert host.observe("sysctl", keys={f"net.{family}.conf.*.{name}": wanted}).verdict == verdict
 
 
-def test_new_interfaces_count_too_and_the_one_that_is_wrong_is_named(make_host):
+def test_new_interfaces_count_too_and_the_one_that_is_wrong_is_named(make_host: MakeHost) -> None:
     host = make_host(interfaces(IPV4, "send_redirects", all=0, default=1, eth0=0))
     seen = host.observe("sysctl", keys={"net.ipv4.conf.*.send_redirects": 0})
     assert seen.observed == "net.ipv4.conf.default.send_redirects 1 (all 0, itself 1)"
     assert seen.expected == "net.ipv4.conf.default.send_redirects 0"
 
 
-def test_without_ipv6_its_keys_are_not_applicable(make_host):
+def test_without_ipv6_its_keys_are_not_applicable(make_host: MakeHost) -> None:
     seen = make_host({}).observe("sysctl", keys={"net.ipv6.conf.*.accept_ra": 0})
     assert (seen.verdict, "no net.ipv6.conf" in seen.reason) == ("not_applicable", True)
 
@@ -107,14 +116,16 @@ MODULES = {
         ),
     ],
 )
-def test_a_module_is_denied_or_not(make_host, configuration, files, name, verdict, observed):
+def test_a_module_is_denied_or_not(
+    make_host: MakeHost, configuration: str, files: dict[str, None], name: str, verdict: str, observed: str
+) -> None:
     host = make_host({**MODULES, **files}, {"modprobe --showconfig": configuration})
     seen = host.observe("kernel_module_denied", names=[name])
     assert seen.verdict == verdict
     assert observed in seen.observed
 
 
-def test_without_modprobe_nothing_is_known_about_modules(make_host):
+def test_without_modprobe_nothing_is_known_about_modules(make_host: MakeHost) -> None:
     with pytest.raises(Exception, match="there is no program modprobe"):
         make_host(MODULES).observe("kernel_module_denied", names=["cramfs"])
 
@@ -139,7 +150,9 @@ LINUX = "\tlinux\t/boot/vmlinuz root=/dev/vda "
         ('dyndbg="file a +p" audit=1', {"values": {"audit": 1}}, "pass", "1"),
     ],
 )
-def test_the_command_line_of_the_running_kernel(make_host, line, parameters, verdict, observed):
+def test_the_command_line_of_the_running_kernel(
+    make_host: MakeHost, line: str, parameters: dict[str, Any], verdict: str, observed: str
+) -> None:
     seen = make_host({"/proc/cmdline": f"{line}\n"}).observe("kernel_command_line", **parameters)
     assert seen.verdict == verdict
     assert observed in seen.observed
@@ -163,7 +176,7 @@ def test_the_command_line_of_the_running_kernel(make_host, line, parameters, ver
         ({}, "fail"),
     ],
 )
-def test_what_the_boot_loader_has_is_pending(make_host, files, verdict):
+def test_what_the_boot_loader_has_is_pending(make_host: MakeHost, files: dict[str, str], verdict: str) -> None:
     host = make_host({"/proc/cmdline": "quiet\n", **files})
     assert host.observe("kernel_command_line", values={"audit": 1}).verdict == verdict
 
@@ -177,12 +190,12 @@ def test_what_the_boot_loader_has_is_pending(make_host, files, verdict):
         ({}, "not_applicable"),
     ],
 )
-def test_flaws_of_the_processor(make_host, files: dict[str, Any], verdict):
+def test_flaws_of_the_processor(make_host: MakeHost, files: dict[str, str], verdict: str) -> None:
     host = make_host({f"{kernel.VULNERABILITIES}/{name}": text for name, text in files.items()})
     assert host.observe("cpu_vulnerabilities").verdict == verdict
 
 
-def test_a_flaw_may_be_left_out(make_host):
+def test_a_flaw_may_be_left_out(make_host: MakeHost) -> None:
     host = make_host(
         {f"{kernel.VULNERABILITIES}/mds": "Vulnerable\n", f"{kernel.VULNERABILITIES}/l1tf": "Not affected"}
     )

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.host import Answer
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.model import Unreadable
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.readers.kernel_audit import parse
+
+from ..conftest import MakeHost
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,7 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.controls.readers
         ),
     ],
 )
-def test_rules_are_the_same_however_they_are_spelled(make_host, written, loaded):
+def test_rules_are_the_same_however_they_are_spelled(make_host: MakeHost, written: str, loaded: str) -> None:
     assert parse(written) == parse(loaded)
     seen = make_host({}, {"auditctl -l": f"{loaded}\n", "auditctl -s": ""}).observe(
         "audit_rules", rules=[written], exact=True
@@ -57,7 +61,7 @@ def test_rules_are_the_same_however_they_are_spelled(make_host, written, loaded)
         ("-a never,exit -S chmod", "-a always,exit -S chmod"),
     ],
 )
-def test_rules_that_differ_are_not_taken_for_one(one, other):
+def test_rules_that_differ_are_not_taken_for_one(one: str, other: str) -> None:
     assert parse(one) != parse(other)
 
 
@@ -75,7 +79,7 @@ RULES = ["-w /etc/passwd -p wa -k identity", "-w /etc/group -p wa -k identity", 
         ([*RULES[:2], "-w /tmp -p x"], True, "fail", "-w /tmp -p x loaded"),
     ],
 )
-def test_what_the_kernel_has(make_host, loaded, exact, verdict, observed):
+def test_what_the_kernel_has(make_host: MakeHost, loaded: list[str], exact: bool, verdict: str, observed: str) -> None:
     host = make_host({"/etc/passwd": ""}, {"auditctl -l": "\n".join(loaded), "auditctl -s": ""})
     seen = host.observe("audit_rules", rules=RULES, exact=exact)
     assert seen.verdict == verdict
@@ -95,19 +99,21 @@ STATUS = "enabled 1\nfailure 1\npid 412\nrate_limit 0\nbacklog_limit 8192\nlost 
         (STATUS, {"nosuch": 1}, "fail", "nosuch not set"),
     ],
 )
-def test_the_state_of_audit(make_host, status, values, verdict, observed):
+def test_the_state_of_audit(
+    make_host: MakeHost, status: str, values: dict[str, Any], verdict: str, observed: str
+) -> None:
     seen = make_host({}, {"auditctl -s": status, "auditctl -l": ""}).observe("audit_status", values=values)
     assert seen.verdict == verdict
     assert observed in seen.observed
 
 
-def test_a_kernel_that_refuses_is_unknown(make_host):
+def test_a_kernel_that_refuses_is_unknown(make_host: MakeHost) -> None:
     refused = Answer(4, "", "Error - You must be root to run this program.\n")
     with pytest.raises(Unreadable, match="You must be root"):
         make_host({}, {"auditctl": refused}).observe("audit_rules", rules=RULES)
 
 
-def test_a_watch_in_a_directory_that_is_not_there_is_no_failure(make_host):
+def test_a_watch_in_a_directory_that_is_not_there_is_no_failure(make_host: MakeHost) -> None:
     host = make_host({"/etc/passwd": "", "/etc/netplan": None}, {"auditctl -l": f"{RULES[0]}\n", "auditctl -s": STATUS})
     seen = host.observe("audit_rules", rules=[RULES[0], "-w /nowhere/file -p wa -k x"])
     assert seen.verdict == "pass"
@@ -117,20 +123,20 @@ def test_a_watch_in_a_directory_that_is_not_there_is_no_failure(make_host):
 
 
 @pytest.mark.parametrize(("enabled", "verdict"), [("2", "pending"), ("1", "fail")])
-def test_a_rule_that_waits_behind_the_lock_is_pending(make_host, enabled, verdict):
+def test_a_rule_that_waits_behind_the_lock_is_pending(make_host: MakeHost, enabled: str, verdict: str) -> None:
     files = {"/etc/group": "", "/etc/audit/rules.d/50-bulwark.rules": "\n".join(RULES)}
     status = STATUS.replace("enabled 1", f"enabled {enabled}")
     seen = make_host(files, {"auditctl -l": f"{RULES[0]}\n", "auditctl -s": status}).observe("audit_rules", rules=RULES)
     assert seen.verdict == verdict
 
 
-def test_behind_the_lock_only_what_is_written_is_pending(make_host):
+def test_behind_the_lock_only_what_is_written_is_pending(make_host: MakeHost) -> None:
     status = STATUS.replace("enabled 1", "enabled 2")
     host = make_host({"/etc/group": ""}, {"auditctl -l": f"{RULES[0]}\n", "auditctl -s": status})
     assert host.observe("audit_rules", rules=RULES).verdict == "fail"
 
 
-def privileged(path, rest="-F perm=x -F auid>=1000 -F auid!=-1 -F key=privileged"):
+def privileged(path: str, rest: str = "-F perm=x -F auid>=1000 -F auid!=-1 -F key=privileged") -> str:
     return f"-a always,exit -S all -F path={path} {rest}"
 
 
@@ -160,7 +166,9 @@ BOTH = [privileged("/usr/bin/su"), privileged("/usr/bin/chage")]
         ("f\t0666\t0\t0\t/srv/open\0", BOTH, "not_applicable", ""),
     ],
 )
-def test_programs_that_lend_rights_are_recorded(make_host, found, loaded, verdict, observed):
+def test_programs_that_lend_rights_are_recorded(
+    make_host: MakeHost, found: str, loaded: list[str], verdict: str, observed: str
+) -> None:
     mounts = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 8:2 / /home rw,nosuid - ext4 /dev/b rw\n"
     programs = {"find": found, "auditctl -l": "\n".join(loaded), "auditctl -s": STATUS}
     seen = make_host({"/proc/self/mountinfo": mounts}, programs).observe("audit_privileged")
@@ -168,14 +176,14 @@ def test_programs_that_lend_rights_are_recorded(make_host, found, loaded, verdic
     assert observed in seen.observed
 
 
-def test_a_program_that_waits_behind_the_lock_is_pending(make_host):
+def test_a_program_that_waits_behind_the_lock_is_pending(make_host: MakeHost) -> None:
     files = {"/etc/audit/rules.d/50-bulwark.rules": "\n".join(BOTH)}
     programs = {"find": FOUND, "auditctl -l": BOTH[0], "auditctl -s": STATUS.replace("enabled 1", "enabled 2")}
     seen = make_host(files, programs).observe("audit_privileged")
     assert (seen.verdict, seen.observed) == ("pending", "/usr/bin/chage not recorded")
 
 
-def test_a_search_that_fails_is_unknown(make_host):
+def test_a_search_that_fails_is_unknown(make_host: MakeHost) -> None:
     programs = {"find": Answer(1, "", "find: no\n"), "auditctl -l": "", "auditctl -s": STATUS}
     with pytest.raises(Unreadable, match="find: no"):
         make_host({}, programs).observe("audit_privileged")

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.model import Unreadable
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.readers.local_accounts import METHODS, method
+
+from ..conftest import MakeHost
 
 HASH = "$y$j9T$abcdefghijklmnopqrstuv$0123456789012345678901234567890123456789012"
 ROOT = "root:x:0:0:root:/root:/bin/bash\n"
@@ -51,14 +55,14 @@ AGES = {
         (accounts(shadow=f"admin:{HASH}:19000:1::7:45::\n"), "fail", "admin maximum never"),
     ],
 )
-def test_ages_of_passwords(make_host, files, verdict, observed):
+def test_ages_of_passwords(make_host: MakeHost, files: dict[str, str], verdict: str, observed: str) -> None:
     seen = make_host(files).observe("account_aging", **AGES)
     assert seen.verdict == verdict
     assert observed in seen.observed
     assert "$y$" not in str(seen)
 
 
-def test_accounts_may_be_left_out_of_ages(make_host):
+def test_accounts_may_be_left_out_of_ages(make_host: MakeHost) -> None:
     host = make_host(accounts(shadow=f"admin:{HASH}:19000:0:99999:7:::\n"))
     assert host.observe("account_aging", **AGES, **{"except": ["admin"]}).verdict == "pass"
     assert host.observe("account_aging", **AGES, accounts=False).verdict == "pass"
@@ -79,7 +83,9 @@ def test_accounts_may_be_left_out_of_ages(make_host):
         ("sync:x:4:65534:sync:/bin:/bin/sync\n", SHADOW, {}, "not_applicable", ""),
     ],
 )
-def test_accounts_of_the_system(make_host, passwd, shadow, parameters, verdict, observed):
+def test_accounts_of_the_system(
+    make_host: MakeHost, passwd: str, shadow: str, parameters: dict[str, Any], verdict: str, observed: str
+) -> None:
     seen = make_host(accounts(passwd, shadow)).observe("system_accounts", **parameters)
     assert seen.verdict == verdict
     assert observed in seen.observed
@@ -96,7 +102,7 @@ def test_accounts_of_the_system(make_host, passwd, shadow, parameters, verdict, 
         ("root::1:0:1:7:::\n", ["locked", "strong"], "fail"),
     ],
 )
-def test_root_password(make_host, shadow, accepted, verdict):
+def test_root_password(make_host: MakeHost, shadow: str, accepted: list[str], verdict: str) -> None:
     assert make_host(accounts(shadow=shadow)).observe("root_account", password=accepted).verdict == verdict
 
 
@@ -112,7 +118,14 @@ def test_root_password(make_host, shadow, accepted, verdict):
         ({"/root": 0o700}, {}, "/usr/sbin:/nowhere", "pass", ""),
     ],
 )
-def test_root_home_and_path(make_host, modes, owners, supath, verdict, observed):
+def test_root_home_and_path(
+    make_host: MakeHost,
+    modes: dict[str, int],
+    owners: dict[str, tuple[int, int]],
+    supath: str,
+    verdict: str,
+    observed: str,
+) -> None:
     files = accounts(defs=f"ENV_SUPATH PATH={supath}\n")
     host = make_host({**files, "/root": None, "/usr/sbin": None, "/usr/bin": None}, modes=modes, owners=owners)
     seen = host.observe("root_account", home_mode="0700", path=True)
@@ -134,7 +147,7 @@ def test_root_home_and_path(make_host, modes, owners, supath, verdict, observed)
         ("shadow_group_empty", accounts(group="root:x:0:\nshadow:x:42:eve\n"), "eve"),
     ],
 )
-def test_account_files_agree(make_host, check, files, observed):
+def test_account_files_agree(make_host: MakeHost, check: str, files: dict[str, str], observed: str) -> None:
     seen = make_host(files).observe("account_database", checks=[check])
     assert (seen.verdict, observed in seen.observed) == ("fail", True)
     assert make_host(accounts()).observe("account_database", checks=[check]).verdict == "pass"
@@ -156,7 +169,14 @@ GOOD = {"/home/admin": 0o750, "/home/admin/.profile": 0o640, "/etc/skel/.bashrc"
         ({}, {}, {"/home/admin/.rhosts": ""}, "fail", "/home/admin/.rhosts there"),
     ],
 )
-def test_homes(make_host, modes, owners, more, verdict, observed):
+def test_homes(
+    make_host: MakeHost,
+    modes: dict[str, int],
+    owners: dict[str, tuple[int, int]],
+    more: dict[str, str],
+    verdict: str,
+    observed: str,
+) -> None:
     host = make_host({**accounts(), **HOME, **more}, modes={**GOOD, **modes}, owners={**OWNERS, **owners})
     seen = host.observe("home_directories", mode="0750", dotfiles_mode="0740", forbidden_files=[".rhosts"])
     assert seen.verdict == verdict
@@ -173,16 +193,16 @@ def test_homes(make_host, modes, owners, more, verdict, observed):
         ("", [], "fail"),
     ],
 )
-def test_members_of_a_group(make_host, group, members, verdict):
+def test_members_of_a_group(make_host: MakeHost, group: str, members: list[str], verdict: str) -> None:
     host = make_host(accounts(group=f"root:x:0:\n{group}"))
     assert host.observe("group_members", group="sugroup", members=members).verdict == verdict
 
 
-def test_without_shadow_nothing_is_known(make_host):
+def test_without_shadow_nothing_is_known(make_host: MakeHost) -> None:
     with pytest.raises(Unreadable, match="there is no /etc/shadow"):
         make_host({"/etc/passwd": DAEMON}).observe("system_accounts")
 
 
 @given(st.text(alphabet=st.characters(codec="ascii", exclude_characters=":\n")))
-def test_of_a_password_field_only_its_method_is_told(field):
+def test_of_a_password_field_only_its_method_is_told(field: str) -> None:
     assert method(field) in {"none", "locked", "des", "bcrypt", "unknown", *METHODS.values()}

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.host import Answer
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.model import Unreadable
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.readers.logins import pam_umask
+
+from ..conftest import MakeHost
 
 SHELL = {"setpriv": 'Welcome!\n0027\n0\n0\ndeclare -rx TMOUT="900"\ndeclare -x PATH="/bin"\n'}
 OPEN = {"setpriv": '0022\n0\nunlimited\ndeclare -x PATH="/bin"\n'}
@@ -32,7 +36,9 @@ SKIPPED = {
         (SKIPPED, SHELL, ["pam"], "fail", "session of sshd not set"),
     ],
 )
-def test_files_are_born_closed(make_host, files, programs, of, verdict, observed):
+def test_files_are_born_closed(
+    make_host: MakeHost, files: dict[str, str], programs: dict[str, str], of: list[str], verdict: str, observed: str
+) -> None:
     seen = make_host(files, programs).observe("shell_umask", umask="027", of=of)
     assert seen.verdict == verdict
     assert observed in seen.observed
@@ -58,12 +64,14 @@ DEBIAN_12, DEBIAN_13, UBUNTU = 'ID=debian\nVERSION_ID="12"\n', 'ID=debian\nVERSI
         ("ID=debian\n", ("umask=0077",), "", 0o007),
     ],
 )
-def test_the_umask_that_pam_sets(make_host, release, arguments, definitions, expected):
+def test_the_umask_that_pam_sets(
+    make_host: MakeHost, release: str, arguments: tuple[str, ...], definitions: str, expected: int | None
+) -> None:
     host = make_host({"/etc/os-release": release, "/etc/login.defs": definitions})
     assert pam_umask(host, arguments) == expected
 
 
-def test_the_umask_of_an_older_file(make_host):
+def test_the_umask_of_an_older_file(make_host: MakeHost) -> None:
     assert pam_umask(make_host({"/etc/default/login": "UMASK=077\n"}), ()) == 0o077
 
 
@@ -83,13 +91,15 @@ def test_the_umask_of_an_older_file(make_host):
         (OPEN, {"core_limit": 0}, "fail", "core limit unlimited"),
     ],
 )
-def test_what_a_login_shell_sets(make_host, programs, parameters, verdict, observed):
+def test_what_a_login_shell_sets(
+    make_host: MakeHost, programs: dict[str, str], parameters: dict[str, Any], verdict: str, observed: str
+) -> None:
     seen = make_host({}, programs).observe("shell_variable", **parameters)
     assert seen.verdict == verdict
     assert observed in seen.observed
 
 
-def test_a_shell_that_does_not_answer_is_unknown(make_host):
+def test_a_shell_that_does_not_answer_is_unknown(make_host: MakeHost) -> None:
     host = make_host({}, {"setpriv": Answer(1, "", "setpriv: setresuid failed\n")})
     with pytest.raises(Unreadable, match="setresuid failed"):
         host.observe("shell_umask", umask="027", of=["login_shell"])

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.model import Unreadable
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.readers.mounts import unit_name
+
+from ..conftest import MakeHost
 
 ROOT = "1 0 8:1 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
 TMP = "2 1 0:5 / /tmp rw,nosuid,nodev,noexec shared:2 - tmpfs tmpfs rw,size=1024k\n"
@@ -54,20 +58,22 @@ UNIT = "[Mount]\nType=tmpfs\nOptions=mode=1777,nodev,nosuid,noexec\n"
         ),
     ],
 )
-def test_a_mount_is_as_it_must_be(make_host, mounted, files, more, verdict):
+def test_a_mount_is_as_it_must_be(
+    make_host: MakeHost, mounted: str, files: dict[str, str], more: dict[str, Any], verdict: str
+) -> None:
     host = make_host({"/proc/1/mountinfo": ROOT + mounted, **files})
     assert host.observe("mount", **{**WISH, **more}).verdict == verdict
 
 
-def test_the_missing_option_is_named(make_host):
+def test_the_missing_option_is_named(make_host: MakeHost) -> None:
     seen = make_host({"/proc/1/mountinfo": ROOT + WEAK}).observe("mount", **WISH)
     assert seen.observed == "/tmp without noexec"
 
 
-def test_a_kernel_that_does_not_tell(make_host):
+def test_a_kernel_that_does_not_tell(make_host: MakeHost) -> None:
     with pytest.raises(Unreadable, match="does not tell what is mounted"):
         make_host({}).observe("mount", **WISH)
 
 
-def test_units_are_named_as_systemd_names_them():
+def test_units_are_named_as_systemd_names_them() -> None:
     assert unit_name("/var/lib/my-data") == r"var-lib-my\x2ddata.mount"

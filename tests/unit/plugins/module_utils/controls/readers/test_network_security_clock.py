@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.model import Unreadable
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.readers.clock import KernelClock, kernel_clock
+
+from ..conftest import MakeHost
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 
@@ -63,7 +66,9 @@ SSHD = {"/proc/77/comm": "sshd\n", "/proc/77/fd": None}
         ({"/proc/net/tcp": HEAD + socket(LOOPBACK, 25, 1)}, {"allowed": [], "only_loopback": [25]}, "pass", ""),
     ],
 )
-def test_listeners(make_host, files, parameters, verdict, observed):
+def test_listeners(
+    make_host: MakeHost, files: dict[str, str], parameters: dict[str, Any], verdict: str, observed: str
+) -> None:
     host = make_host({**SSHD, **files}, links={"/proc/77/fd/3": "socket:[100]"})
     seen = host.observe("listeners", **parameters)
     assert seen.verdict == verdict
@@ -86,20 +91,22 @@ PROFILES = "/sys/kernel/security/apparmor/profiles"
         ({}, {}, "fail", "not enabled in this kernel"),
     ],
 )
-def test_apparmor(make_host, files, parameters, verdict, observed):
+def test_apparmor(
+    make_host: MakeHost, files: dict[str, str], parameters: dict[str, Any], verdict: str, observed: str
+) -> None:
     seen = make_host(files).observe("apparmor", **parameters)
     assert seen.verdict == verdict
     assert observed in seen.observed
 
 
 @pytest.mark.parametrize(("current", "verdict"), [("/usr/sbin/x (enforce)\n", "pass"), ("unconfined\n", "fail")])
-def test_a_program_that_was_started_before_its_profile(make_host, current, verdict):
+def test_a_program_that_was_started_before_its_profile(make_host: MakeHost, current: str, verdict: str) -> None:
     files = {**ENABLED, PROFILES: "/usr/sbin/x (enforce)\n", "/proc/9/attr/current": current}
     host = make_host(files, links={"/proc/9/exe": "/usr/sbin/x"})
     assert host.observe("apparmor").verdict == verdict
 
 
-def test_profiles_that_cannot_be_seen(make_host):
+def test_profiles_that_cannot_be_seen(make_host: MakeHost) -> None:
     with pytest.raises(Unreadable, match="securityfs is not mounted"):
         make_host(ENABLED).observe("apparmor")
 
@@ -113,7 +120,7 @@ def test_profiles_that_cannot_be_seen(make_host):
         ("0\n", "permissive", "pass"),
     ],
 )
-def test_selinux(make_host, text, mode, verdict):
+def test_selinux(make_host: MakeHost, text: str | None, mode: str, verdict: str) -> None:
     host = make_host({"/sys/fs/selinux/enforce": text} if text else {})
     assert host.observe("selinux", mode=mode).verdict == verdict
 
@@ -143,7 +150,9 @@ def daemons(*active: str) -> dict[str, str]:
         ([TIMESYNCD], KernelClock(True, 1.5), [TIMESYNCD], "fail", "offset 1.500 s"),
     ],
 )
-def test_the_clock(make_host, active, clock, wanted, verdict, observed):
+def test_the_clock(
+    make_host: MakeHost, active: list[str], clock: KernelClock, wanted: list[str], verdict: str, observed: str
+) -> None:
     host = make_host({}, daemons(*active))
     host.once("kernel clock", lambda: clock)
     seen = host.observe("time_sync", daemons=wanted, offset_seconds={"at_most": 1})
@@ -151,6 +160,6 @@ def test_the_clock(make_host, active, clock, wanted, verdict, observed):
     assert observed in seen.observed
 
 
-def test_this_kernel_tells_about_its_clock():
+def test_this_kernel_tells_about_its_clock() -> None:
     clock = kernel_clock()
     assert clock.offset_seconds >= 0

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 import pytest
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.readers import packages
+
+from ..conftest import MakeHost
 
 STATES = ("sudo\tinstalled\t1.9", "nis\tconfig-files\t4", "gdm3\thalf-installed\t3", "xserver-xorg-core\tinstalled\t2")
 DPKG = {"dpkg-query": "\n".join(STATES)}
@@ -27,7 +30,7 @@ DEBIAN = {"/var/lib/dpkg/status": ""}
         ({"names": ["nis"]}, "fail"),
     ],
 )
-def test_what_must_be_installed(make_host, parameters, verdict):
+def test_what_must_be_installed(make_host: MakeHost, parameters: dict[str, Any], verdict: str) -> None:
     assert make_host(DEBIAN, DPKG).observe("package_present", **parameters).verdict == verdict
 
 
@@ -41,12 +44,12 @@ def test_what_must_be_installed(make_host, parameters, verdict):
         ("xorg*", "pass", "xorg* not installed"),
     ],
 )
-def test_what_must_not_be_installed(make_host, name, verdict, observed):
+def test_what_must_not_be_installed(make_host: MakeHost, name: str, verdict: str, observed: str) -> None:
     seen = make_host(DEBIAN, DPKG).observe("package_absent", names=[name])
     assert (seen.verdict, seen.observed) == (verdict, observed)
 
 
-def test_other_hosts_are_asked_by_rpm(make_host):
+def test_other_hosts_are_asked_by_rpm(make_host: MakeHost) -> None:
     host = make_host({}, {"rpm": "sudo\tinstalled\t1.9-1\n"})
     assert host.observe("package_present", names=["sudo"]).source == "rpm"
 
@@ -68,7 +71,7 @@ STABLE = 'Unattended-Upgrade::Origins-Pattern:: "origin=Debian,codename=x,label=
         (DUMP, {"security_origin_only": True}, "fail"),
     ],
 )
-def test_what_apt_says_about_itself(make_host, dump, parameters, verdict):
+def test_what_apt_says_about_itself(make_host: MakeHost, dump: str, parameters: dict[str, Any], verdict: str) -> None:
     assert make_host(APT, {"apt-config dump": dump}).observe("apt_policy", **parameters).verdict == verdict
 
 
@@ -85,13 +88,13 @@ def test_what_apt_says_about_itself(make_host, dump, parameters, verdict):
         ({"sources.list.d/x.sources": "Types: deb\nURIs: http://a\nEnabled: no\n"}, "not_applicable"),
     ],
 )
-def test_sources_are_bound_to_a_key(make_host, files, verdict):
+def test_sources_are_bound_to_a_key(make_host: MakeHost, files: dict[str, str], verdict: str) -> None:
     host = make_host({f"/etc/apt/{name}": text for name, text in files.items()}, {"apt-config dump": ""})
     assert host.observe("apt_policy", signed_by=True).verdict == verdict
 
 
 @pytest.mark.parametrize(("mode", "owner", "verdict"), [(0o644, 0, "pass"), (0o664, 0, "fail"), (0o644, 1000, "fail")])
-def test_only_root_changes_keys(make_host, mode, owner, verdict):
+def test_only_root_changes_keys(make_host: MakeHost, mode: int, owner: int, verdict: str) -> None:
     path = "/etc/apt/keyrings/a.gpg"
     host = make_host({path: "k"}, {"apt-config dump": ""}, modes={path: mode}, owners={path: (owner, 0)})
     assert host.observe("apt_policy", key_files=True).verdict == verdict
@@ -100,7 +103,7 @@ def test_only_root_changes_keys(make_host, mode, owner, verdict):
 @pytest.mark.parametrize(
     ("age_days", "up_days", "verdict"), [(0.5, 9, "pass"), (3, 9, "fail"), (None, 9, "fail"), (None, 0.5, "pending")]
 )
-def test_updates_ran_lately(make_host, age_days, up_days, verdict):
+def test_updates_ran_lately(make_host: MakeHost, age_days: float | None, up_days: float, verdict: str) -> None:
     boot = 50 * packages.DAY
     start_ticks = int((boot - up_days * packages.DAY) * packages.TICKS)
     files = {
@@ -117,5 +120,5 @@ def test_updates_ran_lately(make_host, age_days, up_days, verdict):
     assert host.observe("apt_policy", last_run_days=2).verdict == verdict
 
 
-def test_without_apt_it_is_not_applicable(make_host):
+def test_without_apt_it_is_not_applicable(make_host: MakeHost) -> None:
     assert make_host({}).observe("apt_policy", signed_by=True).reason == "this host has no apt"

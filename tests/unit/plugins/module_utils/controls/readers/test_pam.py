@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.model import Unreadable
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.readers import pam
+
+from ..conftest import MakeHost
 
 MODULES = ("unix", "faillock", "deny", "permit", "wheel", "rootok", "google_authenticator", "pwhistory", "umask", "env")
 FILES = {f"/usr/lib/x86_64-linux-gnu/security/pam_{name}.so": "" for name in MODULES}
@@ -58,7 +62,9 @@ AUTHSUCC = wish("pam_faillock", arguments={"authsucc": True}, reached_on=["succe
         (DEBIAN, wish("pam_unix.so"), "pass", "pam_unix"),
     ],
 )
-def test_a_module_counts_only_if_it_is_called(make_host, text, wanted, verdict, observed):
+def test_a_module_counts_only_if_it_is_called(
+    make_host: MakeHost, text: str, wanted: dict[str, object], verdict: str, observed: str
+) -> None:
     seen = make_host(auth(text)).observe("pam_stack", **wanted, sound=False)
     assert seen.verdict == verdict
     assert observed in seen.observed
@@ -91,7 +97,7 @@ SECOND = "auth required pam_google_authenticator.so\n"
         ),
     ],
 )
-def test_a_second_factor_is_not_skipped(make_host, common, service, verdict):
+def test_a_second_factor_is_not_skipped(make_host: MakeHost, common: str, service: str, verdict: str) -> None:
     host = make_host(auth(service, common_auth=common))
     wanted = wish("pam_google_authenticator", reached_on=["success"])
     assert host.observe("pam_stack", **wanted, sound=False).verdict == verdict
@@ -110,7 +116,7 @@ def test_a_second_factor_is_not_skipped(make_host, common, service, verdict):
         ("auth [success=2 default=ignore] pam_localuser.so\n" + DEBIAN, "fail", "a wrong password may be accepted"),
     ],
 )
-def test_a_stack_must_tell_right_from_wrong(make_host, text, verdict, observed):
+def test_a_stack_must_tell_right_from_wrong(make_host: MakeHost, text: str, verdict: str, observed: str) -> None:
     seen = make_host(auth(text)).observe("pam_stack", services=["sshd"], stack="auth")
     assert seen.verdict == verdict
     assert observed in seen.observed
@@ -129,7 +135,9 @@ def test_a_stack_must_tell_right_from_wrong(make_host, text, verdict, observed):
         ("deny = 4\n", {"arguments": {"preauth": True, "even_deny_root": False}}, "pass", ""),
     ],
 )
-def test_a_settings_file_says_what_arguments_do_not(make_host, text, parameters, verdict, observed):
+def test_a_settings_file_says_what_arguments_do_not(
+    make_host: MakeHost, text: str, parameters: dict[str, Any], verdict: str, observed: str
+) -> None:
     path = "/etc/security/faillock.conf"
     base = {"arguments": {"preauth": True, "deny": {"at_least": 1, "at_most": 5}}, "settings_file": path}
     host = make_host({**auth(FAILLOCK), path: text})
@@ -138,7 +146,7 @@ def test_a_settings_file_says_what_arguments_do_not(make_host, text, parameters,
     assert observed in seen.observed
 
 
-def test_an_argument_outweighs_the_settings_file(make_host):
+def test_an_argument_outweighs_the_settings_file(make_host: MakeHost) -> None:
     path = "/etc/security/faillock.conf"
     host = make_host({**auth(FAILLOCK.replace("preauth", "preauth deny=10")), path: "deny = 4\n"})
     wanted = wish("pam_faillock", arguments={"preauth": True, "deny": {"at_most": 5}}, settings_file=path)
@@ -154,7 +162,7 @@ def test_an_argument_outweighs_the_settings_file(make_host):
         ("auth sufficient pam_rootok.so\n# auth required pam_wheel.so use_uid group=sugroup\n" + DEBIAN, "fail"),
     ],
 )
-def test_the_wheel_comes_after_root(make_host, text, verdict):
+def test_the_wheel_comes_after_root(make_host: MakeHost, text: str, verdict: str) -> None:
     arguments = {"use_uid": True, "group": "sugroup"}
     wanted = wish("pam_wheel", arguments=arguments, control="required", after=["pam_rootok"])
     assert make_host(auth(text)).observe("pam_stack", **wanted).verdict == verdict
@@ -169,13 +177,13 @@ def test_the_wheel_comes_after_root(make_host, text, verdict):
         (DEBIAN, [], "fail"),
     ],
 )
-def test_what_must_not_be_there(make_host, text, arguments, verdict):
+def test_what_must_not_be_there(make_host: MakeHost, text: str, arguments: list[str], verdict: str) -> None:
     absent = [{"module": "pam_unix", "arguments": arguments}]
     host = make_host(auth(text))
     assert host.observe("pam_stack", services=["sshd"], stack="auth", absent=absent).verdict == verdict
 
 
-def test_services_that_do_not_exist_are_left_out(make_host):
+def test_services_that_do_not_exist_are_left_out(make_host: MakeHost) -> None:
     wanted = {**PREAUTH, "services": ["login", "sshd"]}
     assert make_host(auth(FAILLOCK)).observe("pam_stack", **wanted).verdict == "pass"
     seen = make_host(auth(FAILLOCK)).observe("pam_stack", **{**wanted, "services": ["login"]})
@@ -183,12 +191,12 @@ def test_services_that_do_not_exist_are_left_out(make_host):
 
 
 @pytest.mark.parametrize("text", ["@include nosuch\n", "auth include nosuch\n", "@include sshd\n"])
-def test_a_stack_that_cannot_be_followed_is_unknown(make_host, text):
+def test_a_stack_that_cannot_be_followed_is_unknown(make_host: MakeHost, text: str) -> None:
     with pytest.raises(Unreadable, match=r"which does not exist|includes itself"):
         make_host(auth(text)).observe("pam_stack", **PREAUTH)
 
 
-def test_lines_are_read_as_libpam_reads_them(make_host):
+def test_lines_are_read_as_libpam_reads_them(make_host: MakeHost) -> None:
     text = "-auth [success=ok \\\n default=bad] pam_unix.so  [a=b c] d # nullok\naccount required pam_env.so\n"
     (entry,) = pam.stack(make_host(auth(text)), "sshd", "auth")
     assert (entry.module, entry.arguments) == ("pam_unix", ("a=b c", "d"))
@@ -196,14 +204,14 @@ def test_lines_are_read_as_libpam_reads_them(make_host):
     assert (entry.argument("a"), entry.argument("d"), entry.argument("x")) == ("b c", "yes", None)
 
 
-def test_a_loop_of_many_open_outcomes_ends(make_host):
+def test_a_loop_of_many_open_outcomes_ends(make_host: MakeHost) -> None:
     text = "auth [success=1 default=ignore] pam_succeed_if.so a\nauth optional pam_env.so\n" * 30 + DEBIAN
     seen = make_host(auth(text)).observe("pam_stack", **wish("pam_unix"))
     assert seen.verdict == "pass"
 
 
 @pytest.mark.parametrize(("other", "verdict"), [("auth required pam_deny.so\n", "fail"), (DEBIAN, "pass")])
-def test_a_service_without_a_stack_has_that_of_other(make_host, other, verdict):
+def test_a_service_without_a_stack_has_that_of_other(make_host: MakeHost, other: str, verdict: str) -> None:
     host = make_host({**auth("password required pam_unix.so\n"), "/etc/pam.d/other": other})
     assert host.observe("pam_stack", services=["sshd"], stack="auth").verdict == verdict
 
@@ -220,12 +228,12 @@ def test_a_service_without_a_stack_has_that_of_other(make_host, other, verdict):
         ("auth required pam_faillock.so preauth\n", True),
     ],
 )
-def test_jumps_and_results_that_surprise(make_host, text, succeeds):
+def test_jumps_and_results_that_surprise(make_host: MakeHost, text: str, succeeds: bool) -> None:
     entries = pam.stack(make_host(auth(text)), "sshd", "auth")
     assert pam.ways(entries, pam.SCENARIOS["success"]).may_succeed is succeeds
 
 
-def test_a_module_that_is_called_for_some_only_does_not_do(make_host):
+def test_a_module_that_is_called_for_some_only_does_not_do(make_host: MakeHost) -> None:
     text = "auth [success=1 default=ignore] pam_succeed_if.so user ingroup x\nauth required pam_faillock.so preauth\n"
     seen = make_host(auth(text + DEBIAN)).observe("pam_stack", **PREAUTH)
     assert (seen.verdict, "is not always called" in seen.observed) == ("fail", True)

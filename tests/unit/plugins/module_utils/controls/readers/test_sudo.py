@@ -13,6 +13,8 @@ import pytest
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.model import Unreadable
 
+from ..conftest import MakeHost
+
 BUILT = """Sudo version 1.9
 Authentication timestamp timeout: 15.0 minutes
 Reset the environment to a default set of variables
@@ -49,7 +51,9 @@ def options(*more: dict[str, Any], binding: dict[str, str] | None = None) -> dic
         (programs(), {"requiretty": False}, "pass", "requiretty no"),
     ],
 )
-def test_defaults(make_host, said, values, verdict, observed):
+def test_defaults(
+    make_host: MakeHost, said: dict[str, str], values: dict[str, Any], verdict: str, observed: str
+) -> None:
     seen = make_host({}, said).observe("sudo_defaults", values=values)
     assert seen.verdict == verdict
     assert observed in seen.observed
@@ -79,18 +83,20 @@ ROBOT = rule({"username": "robot"}, authenticate=False)
         ([rule({"usergroup": "ops"})], {"forbid": ["all"], "except": ["%ops"]}, "pass", "none"),
     ],
 )
-def test_rules(make_host, rules, parameters, verdict, observed):
+def test_rules(
+    make_host: MakeHost, rules: Entries, parameters: dict[str, list[str]], verdict: str, observed: str
+) -> None:
     seen = make_host({}, programs(rules=rules)).observe("sudo_rules", **parameters)
     assert seen.verdict == verdict
     assert observed in seen.observed
 
 
-def test_a_default_without_a_password_is_a_rule_too(make_host):
+def test_a_default_without_a_password_is_a_rule_too(make_host: MakeHost) -> None:
     host = make_host({}, programs([options({"authenticate": False})]))
     assert host.observe("sudo_rules", forbid=["nopasswd"]).observed == "NOPASSWD Defaults !authenticate for everybody"
 
 
-def test_an_answer_that_is_no_policy_is_unknown(make_host):
+def test_an_answer_that_is_no_policy_is_unknown(make_host: MakeHost) -> None:
     host = make_host({}, {"cvtsudoers": "syntax error", "sudo -V": BUILT})
     with pytest.raises(Unreadable, match="cvtsudoers wrote no JSON"):
         host.observe("sudo_rules", forbid=["all"])

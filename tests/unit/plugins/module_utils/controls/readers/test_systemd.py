@@ -10,6 +10,8 @@ import pytest
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.host import Answer
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.model import Unreadable
 
+from ..conftest import MakeHost
+
 
 def block(load: str, active: str, state: str, **more: str) -> str:
     lines = {"LoadState": load, "ActiveState": active, "UnitFileState": state, **more}
@@ -50,7 +52,7 @@ MASKED_RUNS = block("masked", "active", "masked")
         (block("loaded", "activating", "enabled"), {"active": False}, "fail"),
     ],
 )
-def test_a_unit_is_as_it_must_be(make_host, shown, wanted, verdict):
+def test_a_unit_is_as_it_must_be(make_host: MakeHost, shown: str, wanted: dict[str, bool], verdict: str) -> None:
     host = make_host({}, {**LOADED, "systemctl show": shown})
     seen = host.observe("unit", units=[{"name": "x", **wanted}])
     assert seen.verdict == verdict
@@ -67,14 +69,16 @@ def test_a_unit_is_as_it_must_be(make_host, shown, wanted, verdict):
         ("x.service", {"/etc/systemd/system/xy.service": ""}, "y.service loaded active running Y\n", False),
     ],
 )
-def test_only_units_that_exist_are_asked_for(make_host, name, files, loaded, asked):
+def test_only_units_that_exist_are_asked_for(
+    make_host: MakeHost, name: str, files: dict[str, str], loaded: str, asked: bool
+) -> None:
     host = make_host(files, {"systemctl list-units": loaded, "systemctl show": RUNS})
     seen = host.observe("unit", units=[{"name": name, "active": True}])
     assert seen.observed == (f"{name} active, enabled" if asked else f"{name} not there")
     assert len(host.started) == (2 if asked else 1)
 
 
-def test_a_host_without_systemd_says_so(make_host):
+def test_a_host_without_systemd_says_so(make_host: MakeHost) -> None:
     failed = Answer(1, "", "System has not been booted with systemd as init system\n")
     with pytest.raises(Unreadable, match="has not been booted with systemd"):
         make_host({}, {"systemctl": failed}).observe("unit", units=[{"name": "x", "active": True}])
@@ -89,14 +93,14 @@ def test_a_host_without_systemd_says_so(make_host):
         (GONE, False, "not_applicable"),
     ],
 )
-def test_properties_of_a_unit(make_host, shown, only_if_active, verdict):
+def test_properties_of_a_unit(make_host: MakeHost, shown: str, only_if_active: bool, verdict: str) -> None:
     host = make_host({}, {**LOADED, "systemctl show": shown})
     units = {"rsyslog.service": {"ProtectSystem": "strict"}}
     assert host.observe("systemd_show", units=units, only_if_active=only_if_active).verdict == verdict
 
 
 @pytest.mark.parametrize(("value", "verdict"), [("0", "pass"), ("infinity", "fail")])
-def test_properties_of_systemd_itself(make_host, value, verdict):
+def test_properties_of_systemd_itself(make_host: MakeHost, value: str, verdict: str) -> None:
     host = make_host({}, {"systemctl show --property=DefaultLimitCORE": f"DefaultLimitCORE={value}\n"})
     assert host.observe("systemd_show", manager={"DefaultLimitCORE": 0}).verdict == verdict
 
@@ -144,7 +148,14 @@ def manager(hard: str) -> dict[str, str]:
         ),
     ],
 )
-def test_limits_of_what_runs(make_host, files, default, parameters, verdict, observed):
+def test_limits_of_what_runs(
+    make_host: MakeHost,
+    files: dict[str, str],
+    default: str,
+    parameters: dict[str, list[str]],
+    verdict: str,
+    observed: str,
+) -> None:
     seen = make_host(files, manager(default)).observe("process_limit", limit="core", hard=0, **parameters)
     assert seen.verdict == verdict
     assert observed in seen.observed
