@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
 
@@ -15,6 +16,7 @@ from .validate import validate_policy
 
 LIVE_SECONDS = 30.0
 POLL_SECONDS = 0.3
+LOG_LINE = re.compile(r"[\d-]+ [\d:,]+ +\S+ +\[\d+\]: (?P<level>[A-Z]+) +(?P<text>.*)")
 NO_SERVER: dict[str, t.Any] = {"answers": False, "jails": {}}
 Contents = t.Dict[str, t.Optional[bytes]]  # noqa: UP006 - evaluated on Python 3.9 too
 
@@ -104,7 +106,8 @@ class Change:
         with host.staged(after) as directory:
             test = host.run(host.CLIENT, "-c", directory, "-t")
             if test.code:
-                raise Fail2banError(f"fail2ban does not accept the jails: {test.complaint()}; nothing is changed")
+                complaint = complaints(test.error + test.output, directory) or test.complaint()
+                raise Fail2banError(f"fail2ban does not accept the jails: {complaint}; nothing is changed")
             filters = [
                 {
                     "name": entry.file_name,
@@ -210,6 +213,24 @@ class Change:
             "live": answer is not None,
             "banned": list(answer["banned"]) if answer else [],
         }
+
+
+def complaints(output: str, directory: str) -> str:
+    """Return what fail2ban-client says is wrong, by the real names of the files that it read in a copy; pure.
+
+    Its last line only says that there was something.
+    """
+    found: list[str] = []
+    for line in output.replace(directory, render.DIRECTORY).splitlines():
+        dated = LOG_LINE.match(line)
+        if not dated:
+            # A fault in a file is told on further lines: its name, the number and the text of the line.
+            if found and found[-1]:
+                found[-1] += f" {line.strip()}"
+        else:
+            wrong = dated["level"] in ("ERROR", "CRITICAL") and "test configuration failed" not in line
+            found.append(dated["text"].rstrip(".") if wrong else "")
+    return ", ".join(text for text in found if text)
 
 
 def sample_problems(policy: Policy, answers: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.fail2ban import change, host, observe, render
+from ansible_collections.bulwark.hardening.plugins.module_utils.fail2ban.change import complaints
 from ansible_collections.bulwark.hardening.plugins.module_utils.fail2ban.model import Fail2banError, Jail
 
 from . import policies
@@ -223,6 +224,23 @@ def test_what_fail2ban_does_not_accept_is_never_written(fake: FakeHost) -> None:
     with pytest.raises(Fail2banError, match=r"does not accept the jails: ERROR: no filter; nothing is changed"):
         run()
     assert fake.files == {}
+
+
+def test_a_complaint_names_everything_that_is_wrong_and_the_real_files() -> None:
+    output = (
+        "2026-11-26 22:11:40,869 fail2ban.configreader   [7362]: WARNING 'allowipv6' not defined in 'Definition'.\n"
+        "2026-11-26 22:11:40,875 fail2ban.configreader   [7362]: ERROR   Found no accessible config files for "
+        "'filter.d/none' under /run/copy/fail2ban\n"
+        "2026-11-26 22:11:40,875 fail2ban.jailsreader    [7362]: ERROR   Errors in jail 'broken'.\n"
+        "2026-11-26 22:11:41,003 fail2ban                [7365]: ERROR   Failed during configuration: no section headers.\n"
+        "file: '/run/copy/fail2ban/jail.d/broken.local', line: 1\n"
+        "2026-11-26 22:11:41,003 fail2ban                [7365]: ERROR   ERROR: test configuration failed\n"
+    )
+    assert complaints(output, "/run/copy/fail2ban") == (
+        "Found no accessible config files for 'filter.d/none' under /etc/fail2ban, Errors in jail 'broken', Failed during "
+        "configuration: no section headers file: '/etc/fail2ban/jail.d/broken.local', line: 1"
+    )
+    assert complaints("no log line", "/run/copy/fail2ban") == ""
 
 
 def test_a_filter_that_fails_its_samples_is_never_written(fake: FakeHost) -> None:
