@@ -49,7 +49,8 @@ requirements:
   - auditd with augenrules
 attributes:
   check_mode:
-    description: Reports what would be written and loaded; a refusal by the kernel shows only at the load.
+    description: Reports what would be written and loaded.
+    details: A refusal by the kernel shows only at the load.
     support: partial
   diff_mode:
     description: The text of the rules file before and after.

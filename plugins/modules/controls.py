@@ -134,9 +134,9 @@ EXAMPLES = r"""
 RETURN = r"""
 controls:
   description:
-    - What was observed of each control. RV(controls[].verdict) is one of V(pass), V(fail), V(waived),
+    - What was observed of each control. C(verdict) is one of V(pass), V(fail), V(waived),
       V(not_applicable), V(pending) (it takes effect at the next boot), V(unknown).
-    - RV(controls[].verdict_without_waiver) and RV(controls[].waiver) are there for waived controls only.
+    - C(verdict_without_waiver) and C(waiver) are there for waived controls only.
   returned: success
   type: list
   elements: dict

@@ -37,7 +37,8 @@ options:
     default: ""
 attributes:
   check_mode:
-    description: Reports what would be written; whether update-grub accepts it shows only in a run.
+    description: Reports what would be written.
+    details: Whether update-grub accepts it shows only in a run.
     support: partial
   diff_mode:
     description: The file with the parameters before and after, never the password's hash.

@@ -37,7 +37,8 @@ options:
     default: {}
 attributes:
   check_mode:
-    description: Reports what would change. Whether the kernel takes a new value shows only when it is written.
+    description: Reports what would change.
+    details: Whether the kernel takes a new value shows only when it is written.
     support: partial
   diff_mode:
     description: The file and the values of the running kernel, before and after.

@@ -49,6 +49,12 @@ def login(scenario: Any, name: str, command: str, text: str = "") -> subprocess.
     )
 
 
+def change(host: Any, current: str, wished: str) -> str:
+    """Let the user changer change the password, as everybody does; returns what was said."""
+    done = host.run(f"printf '%s\\n' {current} {wished} {wished} | runuser -u changer -- passwd")
+    return str(done.stdout + done.stderr)
+
+
 def test_what_served_before_serves_other_hosts(scenario: Any) -> None:
     client, address = scenario.host("client"), scenario.address("stack13")
     assert client.check_output(FETCH, f"http://{address}/page.txt").strip() == "page"
@@ -75,10 +81,30 @@ def test_jobs_of_root_and_of_a_named_user_run_and_make_closed_files(scenario: An
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_administrator_gets_in_and_up_and_others_do_not(scenario: Any, target: str) -> None:
     assert login(scenario, target, "sudo -n id -un").stdout == "root\n"
-    assert login(scenario, target, "umask").stdout == "0027\n"
+    assert login(scenario, target, "umask; sudo -n sh -c umask").stdout == "0027\n0027\n"
     host = scenario.host(target)
-    assert host.check_output("su tester -c 'id -un'") == "tester"
-    assert "Permission denied" in login(scenario, target, "su tester -c true", f"{PASSWORD}\n").stderr
+    # Jobs and the scripts of packages use su as root does here.
+    assert host.check_output("su visitor -c 'id -un'") == "visitor"
+    assert "Permission denied" in login(scenario, target, "su visitor -c true", f"{PASSWORD}\n").stderr
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_users_change_their_passwords_to_strong_and_new_ones(scenario: Any, target: str) -> None:
+    host = scenario.host(target)
+    first, second, third = "Zebra-tunic-9-lamp", "Kettle+moss+4+flint", "Gravel.hinge.6.Otter"
+    host.check_output(f"useradd --create-home changer; echo 'changer:{first}' | chpasswd --crypt-method YESCRYPT")
+    try:
+        assert "wait longer" in change(host, first, second), "a day, so that nobody runs through the history at once"
+        host.check_output("chage --mindays 0 changer")
+        assert "BAD PASSWORD" in change(host, first, "short")
+        assert "BAD PASSWORD" in change(host, first, "onlylowercaseletters")
+        assert "updated successfully" in change(host, first, second)
+        assert "updated successfully" in change(host, second, third)
+        assert "already used" in change(host, third, first)
+        asked = host.check_output("python3 /root/pam_attempts.py sudo changer %s %s", first, third).splitlines()
+        assert [line.startswith("0 ") for line in asked] == [False, True]
+    finally:
+        host.check_output("userdel --remove changer 2>&1; sed -i '/^changer:/d' /etc/security/opasswd")
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -48,7 +48,8 @@ PAM_PROFILES: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "priority": {"type": "int"},
     "default": {"type": "bool", "default": True},
-    **{name: {"type": "str"} for stack in STACKS for name in (stack, f"{stack}_initial")},
+    # "password" is the name of a stack here, and no secret.
+    **{name: {"type": "str", "no_log": False} for stack in STACKS for name in (stack, f"{stack}_initial")},
     **{f"{stack}_type": {"type": "str", "choices": list(BLOCKS)} for stack in STACKS},
     "session_interactive_only": {"type": "bool", "default": False},
 }

@@ -19,7 +19,7 @@ LOGIN_DEFS = "# PASS_MAX_DAYS 1\nPASS_MAX_DAYS\t99999\nUNKNOWN yes\nPASS_MAX_DAY
 
 
 def plan(entries: list[dict[str, Any]], tree: dict[str, Found]) -> tuple[files.Change, ...]:
-    return files.plan(files.parse(entries), tree.get, lambda name: len(name), lambda name: len(name))
+    return files.plan(files.parse(entries), tree.get, len, len)
 
 
 def found(text: str, mode: int = 0o644) -> Found:

@@ -232,13 +232,13 @@ def test_a_complaint_names_everything_that_is_wrong_and_the_real_files() -> None
         "2026-11-26 22:11:40,875 fail2ban.configreader   [7362]: ERROR   Found no accessible config files for "
         "'filter.d/none' under /run/copy/fail2ban\n"
         "2026-11-26 22:11:40,875 fail2ban.jailsreader    [7362]: ERROR   Errors in jail 'broken'.\n"
-        "2026-11-26 22:11:41,003 fail2ban                [7365]: ERROR   Failed during configuration: no section headers.\n"
+        "2026-11-26 22:11:41,003 fail2ban                [7365]: ERROR   Failed during configuration: no sections.\n"
         "file: '/run/copy/fail2ban/jail.d/broken.local', line: 1\n"
         "2026-11-26 22:11:41,003 fail2ban                [7365]: ERROR   ERROR: test configuration failed\n"
     )
     assert complaints(output, "/run/copy/fail2ban") == (
-        "Found no accessible config files for 'filter.d/none' under /etc/fail2ban, Errors in jail 'broken', Failed during "
-        "configuration: no section headers file: '/etc/fail2ban/jail.d/broken.local', line: 1"
+        "Found no accessible config files for 'filter.d/none' under /etc/fail2ban, Errors in jail 'broken', "
+        "Failed during configuration: no sections file: '/etc/fail2ban/jail.d/broken.local', line: 1"
     )
     assert complaints("no log line", "/run/copy/fail2ban") == ""
 
