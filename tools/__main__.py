@@ -37,11 +37,22 @@ def program(*command: str) -> t.Callable[[t.Sequence[str]], int]:
 
 
 def soak(options: t.Sequence[str]) -> int:
-    """Run what takes too long for every change: virtual machines, then the harmful changes, to which options go."""
+    """Run what takes too long for every change, all of it, and tell which parts failed.
+
+    Options go to the harmful changes; with --resume those that have passed are left out.
+    """
     hosts.prepare()
-    scenario = subprocess.run([tool("molecule"), "test", "-s", checks.MACHINES], cwd=ROOT, check=False).returncode
-    changes = program("tests/lockout/run.py", "--cases=200")(options)
-    return scenario or changes
+    parts: dict[str, t.Callable[[], int]] = {
+        "virtual machines": lambda: (
+            subprocess.run([tool("molecule"), "test", "-s", checks.MACHINES], cwd=ROOT, check=False).returncode
+        ),
+        "Lynis": lambda: program("tests/lynis/run.py")([]),
+        "interrupted runs": lambda: program("tests/interruption/run.py")(["--points=20", "--resume"]),
+        "harmful changes": lambda: program("tests/lockout/run.py", "--cases=200")(options),
+    }
+    failed = [name for name, part in parts.items() if part()]
+    print(f"failed: {', '.join(failed)}" if failed else "everything passed")
+    return 1 if failed else 0
 
 
 def clean(_options: t.Sequence[str]) -> int:

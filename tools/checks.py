@@ -35,6 +35,10 @@ def groups() -> dict[str, list[Step]]:
         ],
         "hosts": host_tests(),
         "lockout": [Step("lockout", [[PYTHON, "tests/lockout/run.py", "--seed=1", "--cases=60"]], after=[IMAGES])],
+        "interruption": [
+            Step("interruption", [[PYTHON, "tests/interruption/run.py", "--seed=1", "--points=2"]], after=[IMAGES])
+        ],
+        "lynis": [Step("lynis", [[PYTHON, "tests/lynis/run.py", "--container-only"]], after=[IMAGES])],
         "budget": [Step("budget", [[PYTHON, "tests/benchmark/run.py", "--sample"]], after=[IMAGES])],
     }
 

@@ -96,7 +96,7 @@ class Fleet:
         reach.write_text(json.dumps({"all": {"vars": known}}), encoding="utf-8")
         command = [
             *("ansible-playbook", "-i", str(self.inventory), "-i", str(reach)),
-            *(str(REPOSITORY / "playbooks/site.yml"), "-e", json.dumps(variables)),
+            *(str(REPOSITORY / "playbooks/site.yml"), "--tags", "firewall,ssh", "-e", json.dumps(variables)),
         ]
         environment = {**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg")}
         done = subprocess.run(

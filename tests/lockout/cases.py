@@ -334,15 +334,17 @@ def refused(variables: dict[str, Any], reason: str = "nothing was changed", **mo
 
 def access_missing_module(rng: random.Random) -> dict[str, Any]:
     name = f"pam_{rng.choice(['tally', 'tally2', 'cracklib', 'nosuch', 'radius'])}{rng.randint(1, 9)}.so"
-    line = f"{rng.choice(['required', 'requisite', 'optional'])} {name}"
+    line = f"{rng.choice(['required', 'requisite'])} {name}"
     if rng.random() < 0.5:
-        return refused(harmful_profile(rng, rng.choice(["auth", "account", "session", "password"]), line), name)
-    service = rng.choice(["sshd", "sudo", "login"])
+        return refused(harmful_profile(rng, rng.choice(["account", "session"]), line), name)
+    service = rng.choice(["sshd", "sudo"])
     return refused(harmful_block(rng, f"/etc/pam.d/{service}", f"account {line}"), name)
 
 
 def access_broken_line(rng: random.Random) -> dict[str, Any]:
-    line = rng.choice(["auth requird pam_unix.so", "account [success=on] pam_unix.so", "acount required pam_unix.so"])
+    line = rng.choice(
+        ["account requird pam_unix.so", "account [success=on] pam_unix.so", "account mandatory pam_unix.so"]
+    )
     return refused(harmful_block(rng, f"/etc/pam.d/{rng.choice(['sshd', 'sudo'])}", line), "accepted are|an action is")
 
 
@@ -390,12 +392,14 @@ def access_sudoers_syntax(rng: random.Random) -> dict[str, Any]:
     text = rng.choice(
         ["admin ALL=(ALL ALL\n", "Defaults nosuchthing\n", "%sudo ALL\n", "User_Alias X = \n", "garbage\n"]
     )
-    return refused(harmful_file(rng, "/etc/sudoers.d/zz-harm", text, mode="0440"), "visudo|sudo")
+    # The file that has the administrator's rule: sudo goes on after a line that it does not understand.
+    return refused(harmful_file(rng, "/etc/sudoers.d/admin", text, mode="0440"), "visudo|sudo")
 
 
 def access_sudoers_owner(rng: random.Random) -> dict[str, Any]:
     facts = rng.choice([{"mode": "0666"}, {"mode": "0440", "owner": "nobody"}, {"mode": "0662"}])
-    return refused(harmful_file(rng, "/etc/sudoers.d/zz-harm", "Defaults !insults\n", **facts), "visudo|sudo")
+    rule = "admin ALL=(ALL:ALL) NOPASSWD: ALL\n"
+    return refused(harmful_file(rng, "/etc/sudoers.d/admin", rule, **facts), "visudo|sudo")
 
 
 def access_rule_removed(rng: random.Random) -> dict[str, Any]:
@@ -460,7 +464,10 @@ def access_password_ended(rng: random.Random) -> dict[str, Any]:
 
 
 def access_shell_not_listed(rng: random.Random) -> dict[str, Any]:
-    return refused(harmful_file(rng, "/etc/shells", rng.choice(["/bin/sh\n", "/bin/zsh\n/bin/dash\n"])), "/etc/shells")
+    variables = harmful_file(rng, "/etc/shells", rng.choice(["/bin/sh\n", "/bin/zsh\n/bin/dash\n"]))
+    block = {"name": "harm", "text": "account required pam_shells.so\n", "at": "start"}
+    variables["access_files"].append({"path": "/etc/pam.d/sshd", "block": block})
+    return refused(variables, "/etc/shells")
 
 
 def access_shell_start(rng: random.Random) -> dict[str, Any]:
@@ -479,10 +486,9 @@ def access_mount(rng: random.Random) -> dict[str, Any]:
             {"path": "/home", "type": "tmpfs"},
             {"path": "/etc", "type": "tmpfs"},
             {"path": "/", "options": ["noexec"]},
-            {"path": "/usr", "options": ["nosuid"]},
-            {"path": "/home", "options": ["noexec"]},
-            {"path": "/tmp", "type": "tmpfs", "size": "4k"},
-            {"path": "/tmp", "type": "tmpfs", "options": ["ro"]},
+            {"path": "/", "options": ["nosuid"]},
+            {"path": "/usr", "type": "tmpfs"},
+            {"path": "/var", "type": "tmpfs"},
             {"path": "/run", "type": "tmpfs"},
         ]
     )
@@ -500,9 +506,7 @@ def access_mount_unknown_option(rng: random.Random) -> dict[str, Any]:
 
 
 def access_forbidden_file(rng: random.Random) -> dict[str, Any]:
-    path = rng.choice(
-        ["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/fstab", "/etc/nologin", "/etc/ssh/sshd_config"]
-    )
+    path = rng.choice(["/etc/passwd", "/etc/shadow", "/etc/nologin", "/etc/ssh/sshd_config"])
     return refused(harmful_file(rng, path, "root:x:0:0:root:/root:/bin/bash\n"), path)
 
 
@@ -582,7 +586,7 @@ def other_unit(rng: random.Random) -> dict[str, Any]:
             {"name": "ssh.service", "masked": True, "state": "stopped"},
             {"name": "ssh.service", "state": "stopped"},
             {"name": "systemd-networkd.service", "masked": True, "state": "stopped"},
-            {"name": "rescue.target", "state": "started"},
+            {"name": "reboot.target", "state": "started"},
             {"name": "poweroff.target", "state": "started"},
             {"name": "systemd-user-sessions.service", "masked": True, "state": "stopped"},
         ]
