@@ -394,6 +394,9 @@ RANGES: Mapping[str, tuple[int, int]] = {
     "baseline_faillock_unlock_seconds": (60, 86400),
     "baseline_password_minimum_length": (8, 128),
     "baseline_shell_timeout_seconds": (60, 86400),
+    "baseline_window_seconds": (30, 600),
+    "baseline_confirm_logins": (0, 20),
+    "baseline_confirm_seconds": (0, 120),
 }
 TEXTS: Mapping[str, tuple[str, str]] = {
     "baseline_tmp_size": (r"[1-9][0-9]*[kmg]|[1-9][0-9]?%", "a size such as 2g, or a share of the memory such as 50%"),
@@ -456,6 +459,12 @@ def _range_problems(variables: Variables) -> Iterator[str]:
     for name, (low, high) in RANGES.items():
         if not low <= variables[name] <= high:
             yield f"{name}: {variables[name]} is out of range; accepted are {low} to {high}"
+    confirm, window = variables["baseline_confirm_seconds"], variables["baseline_window_seconds"]
+    if window < 2 * confirm <= 240:
+        yield (
+            f"baseline_confirm_seconds: {confirm} seconds of proof do not fit into a window of {window} seconds; set"
+            f" baseline_window_seconds to {2 * confirm} or more"
+        )
 
 
 def _text_problems(variables: Variables) -> Iterator[str]:

@@ -586,7 +586,7 @@ def other_unit(rng: random.Random) -> dict[str, Any]:
             {"name": "ssh.service", "masked": True, "state": "stopped"},
             {"name": "ssh.service", "state": "stopped"},
             {"name": "systemd-networkd.service", "masked": True, "state": "stopped"},
-            {"name": "reboot.target", "state": "started"},
+            {"name": "halt.target", "state": "started"},
             {"name": "poweroff.target", "state": "started"},
             {"name": "systemd-user-sessions.service", "masked": True, "state": "stopped"},
         ]

@@ -38,10 +38,8 @@ FLOORS = {("container", "defaults"): 84, ("machine", "defaults"): 90, ("machine"
 OPT_IN = ("OS-23.usbguard", "OS-31", "OS-37", "OS-52", "OS-84.accounting", "OS-84.statistics")
 # Emulated machines take their time to log in.
 SLOW = {
-    "firewall_window_seconds": 300,
-    "ssh_window_seconds": 300,
-    "firewall_confirm_seconds": 5,
-    "ssh_confirm_seconds": 5,
+    **{f"{role}_window_seconds": 300 for role in ("firewall", "ssh", "baseline")},
+    **{f"{role}_confirm_seconds": 5 for role in ("firewall", "ssh", "baseline")},
 }
 AUDIT = "sudo -i lynis audit system --quick --no-colors > /dev/null 2>&1; sudo cat /var/log/lynis.log"
 PARTIAL = re.compile(r"assigned partial number of hardening points \((\d+) of (\d+)\)")

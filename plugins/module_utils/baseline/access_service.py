@@ -75,14 +75,15 @@ def apply(raw: Mapping[str, Any], check_mode: bool) -> Result:
         token = _write_proof()
         transaction = _begin(engine, raw, made, token)
         transaction.arm()
-        try:
-            transaction.applying()
-            _install(policy, made)
-            _put_in_force(made.mount_plan)
-            transaction.applied()
-        except (OSError, *USER_ERRORS) as error:
-            transaction.rollback(str(error))
-            raise _rolled_back(transaction, error) from error
+        with access_host.payload_kept():
+            try:
+                transaction.applying()
+                _install(policy, made)
+                _put_in_force(made.mount_plan)
+                transaction.applied()
+            except (OSError, *USER_ERRORS) as error:
+                transaction.rollback(str(error))
+                raise _rolled_back(transaction, error) from error
     result["transaction"] = transaction.to_result()
     return result
 
@@ -120,7 +121,8 @@ def rollback(raw: Mapping[str, Any]) -> Result:
     """Go back now."""
     asked = raw.get("transaction") or {}
     transaction = Engine().resume(str(asked.get("id") or ""))
-    transaction.rollback(str(asked.get("reason") or "the controller asked for it"))
+    with access_host.payload_kept():
+        transaction.rollback(str(asked.get("reason") or "the controller asked for it"))
     _remove_proof()
     return {"changed": False, "transaction": transaction.to_result()}
 

@@ -44,6 +44,8 @@ CASES = [
     ("baseline_password_minimum_length", 900, "baseline_password_minimum_length", "accepted are 8 to 128"),
     ("baseline_shell_timeout_seconds", 0, "baseline_shell_timeout_seconds", "accepted are 60 to 86400"),
     ("baseline_shell_timeout_seconds", 15.5, "baseline_shell_timeout_seconds", "a whole number"),
+    ("baseline_window_seconds", 5, "baseline_window_seconds", "accepted are 30 to 600"),
+    ("baseline_confirm_seconds", 80, "baseline_confirm_seconds", "set baseline_window_seconds to 160 or more"),
     ("baseline_banner", "", "baseline_banner", "is empty"),
     ("baseline_banner", " \n", "baseline_banner", "is empty"),
     ("baseline_banner", "Welcome to \\n", "baseline_banner", "replace words with a backslash"),
