@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+
+from ansible.errors import AnsibleError
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.baseline.access import problems
 from ansible_collections.bulwark.hardening.plugins.plugin_utils.commit_confirmed import (
@@ -41,6 +44,8 @@ class ActionModule(CommitConfirmedAction):
             return staged
         refusal = self.refusal_of_staged(staged)
         if refusal:
+            with contextlib.suppress(AnsibleError):
+                self.call(arguments, "discard")
             return {**staged, "failed": True, "changed": False, "msg": refusal}
         return self.transact(arguments)
 

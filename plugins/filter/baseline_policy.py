@@ -21,9 +21,9 @@ author:
 version_added: 0.1.0
 short_description: Turn the catalogue of controls and a host's variables into one policy
 description:
-  - Reads the rows of all roles from C(vars/controls/), on the controller, and returns what the modules of the role
+  - Reads the rows of all roles from C(controls/), on the controller, and returns what the modules of the role
     C(baseline) take, and what M(bulwark.hardening.controls) observes.
-  - What is wrong with the variables is in RV(_value.problems); the rest of the result is then empty.
+  - What is wrong with the variables is in the key C(problems); the rest of the result is then empty.
 options:
   _input:
     description: The variables of the role C(baseline) by name. Those that are missing have their defaults.

@@ -303,6 +303,7 @@ options:
     choices:
       - validate
       - stage
+      - discard
       - apply
       - commit
       - rollback
@@ -471,6 +472,8 @@ def operate(parameters: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.
     host.require_root("what decides on logins")
     if operation == "stage":
         return access_service.stage(parameters, check_mode)
+    if operation == "discard":
+        return access_service.discard()
     if operation == "apply":
         return access_service.apply(parameters, check_mode)
     if operation == "status":

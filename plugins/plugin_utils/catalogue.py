@@ -1,7 +1,7 @@
 # Copyright (c) 2026, bulwark.hardening contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalogue of controls: reads ``roles/*/vars/controls/*.yml`` on the controller and checks every row."""
+"""The catalogue of controls: reads ``roles/*/controls/*.yml`` on the controller and checks every row."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Row:
 def load(roles: Path = ROLES) -> tuple[Row, ...]:
     """Return every row of every role, by role, file and place in the file. Raises CatalogueError."""
     rows: dict[str, Row] = {}
-    for path in sorted(roles.glob("*/vars/controls/*.yml")):
+    for path in sorted(roles.glob("*/controls/*.yml")):
         role = path.parents[2].name
         for row in read(path.read_text(encoding="utf-8"), f"{role}/{path.name}", role):
             if row.id in rows:

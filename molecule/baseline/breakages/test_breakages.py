@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -167,7 +168,7 @@ TABLE = (
 # What was seen of every target before and after it was hardened.
 STOCK = ROOT / ".cache" / "baseline" / "stock"
 HARDENED = ROOT / ".cache" / "baseline" / "hardened"
-CATALOGUES = "roles/*/vars/controls/*.yml"
+CATALOGUES = "roles/*/controls/*.yml"
 # Kinds that need a kernel of the host's own, and what is only ever told.
 NOT_SHOWN = {"module", "command_line", "audit", "observation"}
 
@@ -184,7 +185,8 @@ def verdicts(target: str) -> dict[str, str]:
          f"--inventory={ROOT / 'molecule/shared/inventory.py'}", f"--inventory={HERE / 'inventory'}",
          "-m", "bulwark.hardening.controls", "-a", json.dumps({"controls": "{{ rows }}"}),
          "-e", f"@{HARDENED / target}.json"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        cwd=ROOT, env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "=> {" in done.stdout, done.stdout + done.stderr
     controls = json.loads(done.stdout[done.stdout.index("=> {") + 3 :])["controls"]

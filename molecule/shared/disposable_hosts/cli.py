@@ -55,6 +55,13 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--install", action="append", default=[], metavar="HOST=PACKAGE,…", help="install before the first start"
     )
+    up.add_argument(
+        "--file-systems",
+        action="append",
+        default=[],
+        metavar="HOST=/PATH,…",
+        help="give a virtual machine a disk of its own for each directory",
+    )
     up.add_argument("--add", action="store_true", help="keep the group's other hosts")
     up.add_argument("hosts", nargs="+", metavar="HOST=RELEASE[:KIND]", help=f"{'|'.join(RELEASES)}, {'|'.join(KINDS)}")
     down = commands.add_parser("down", help="remove a group, or all hosts of this checkout")
@@ -136,7 +143,9 @@ def dispatch(arguments: argparse.Namespace) -> int:
     if group:
         check_name(group, "group")
     if command == "up":
-        wishes = parse_specifications(arguments.hosts, arguments.extra_addresses, arguments.install)
+        wishes = parse_specifications(
+            arguments.hosts, arguments.extra_addresses, arguments.install, arguments.file_systems
+        )
         groups.up(checkout(), group, wishes, keep_others=arguments.add)
         print(group_file(group, "inventory.yml"))
     elif command == "down":

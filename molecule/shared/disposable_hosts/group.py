@@ -59,12 +59,13 @@ def up(checkout: Checkout, group: str, wishes: Sequence[Specification], *, keep_
             host.control_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = [host for host in members if not machine.is_running(host)]
 
-        packages = {wish.name: wish.packages for wish in wishes}
+        wished = {wish.name: wish for wish in wishes}
 
         def create(host: Host) -> None:
             machine.destroy(host)
             close_shared_connections(host)
-            machine.start(host, members, images[host.release, host.kind], public_key, packages.get(host.name, ()))
+            wish = wished.get(host.name, Specification(host.name, host.release, host.kind))
+            machine.start(host, members, images[host.release, host.kind], public_key, wish)
             progress(f"{host.label}: started ({host.release} {host.kind}, {host.ipv4}, {host.ipv6})")
 
         kept = [host for host in members if host not in new]

@@ -16,7 +16,7 @@ from types import FrameType
 
 from . import container, network, root, virtual_machine
 from .common import HostsError, is_locked, locked, read_json, run, tail_of, write_json
-from .model import Checkout, Host
+from .model import Checkout, Host, Specification
 
 # What systemd-nspawn ends with when the inside asked for a reboot.
 REBOOT_EXIT_CODE = 133
@@ -24,7 +24,7 @@ KVM_FAILED = -1000
 PROGRAM = Path(__file__).resolve().parent.parent / "hosts.py"
 
 
-def start(host: Host, members: list[Host], image: Path, public_key: str, packages: tuple[str, ...]) -> None:
+def start(host: Host, members: list[Host], image: Path, public_key: str, wish: Specification) -> None:
     """Start a fresh host; returns when its supervisor has made the root directory."""
     host.directory.mkdir(mode=0o700, parents=True)
     record = {
@@ -33,7 +33,8 @@ def start(host: Host, members: list[Host], image: Path, public_key: str, package
         "checkout": [str(host.checkout.path), host.checkout.number],
         "image": str(image),
         "public_key": public_key,
-        "packages": packages,
+        "packages": wish.packages,
+        "file_systems": wish.file_systems,
         "members": [[member.name, list(member.numbers)] for member in members],
     }
     write_json(host.directory / "supervisor.json", record)
@@ -79,7 +80,7 @@ def supervise(directory: Path) -> int:
             if record["packages"]:
                 container.install(host, tree, record["packages"])
             if host.kind == "vm":
-                virtual_machine.make_disk(host, tree)
+                virtual_machine.make_disks(host, tree, record["file_systems"])
             (directory / "supervisor.pid").write_text(f"{os.getpid()}\n", encoding="ascii")
             return _loop(host, tree)
     except BaseException:

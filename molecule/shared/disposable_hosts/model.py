@@ -21,6 +21,7 @@ BASE_DIRECTORY = Path("/var/lib/bulwark-disposable")
 IPV4_RANGE = ipaddress.IPv4Network("10.213.0.0/16")
 HOST_NUMBERS = range(10, 251)
 PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+MOUNT_POINT = re.compile(r"(?:/[a-z][a-z0-9-]*)+")
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
@@ -33,6 +34,7 @@ class Specification:
     kind: str
     extra_addresses: int = 0
     packages: tuple[str, ...] = ()
+    file_systems: tuple[str, ...] = ()
 
 
 def check_name(name: str, what: str) -> str:
@@ -60,9 +62,12 @@ def parse_specification(text: str) -> Specification:
 
 
 def parse_specifications(
-    hosts: Iterable[str], extra_addresses: Iterable[str] = (), install: Iterable[str] = ()
+    hosts: Iterable[str],
+    extra_addresses: Iterable[str] = (),
+    install: Iterable[str] = (),
+    file_systems: Iterable[str] = (),
 ) -> list[Specification]:
-    """Read all hosts of a command line, with the HOST=N of --extra-addresses and the HOST=PACKAGE,… of --install."""
+    """Read all hosts of a command line, with what --extra-addresses, --install and --file-systems say of them."""
     result: dict[str, Specification] = {}
     for text in hosts:
         specification = parse_specification(text)
@@ -86,6 +91,14 @@ def parse_specifications(
                 f"--install {text}: write HOST=PACKAGE or HOST=PACKAGE,PACKAGE with names of Debian packages."
             )
         result[name] = dataclasses.replace(result[name], packages=names)
+    for text in file_systems:
+        name, _separator, paths = text.partition("=")
+        if name not in result or result[name].kind != "vm":
+            raise HostsError(f"--file-systems {text}: there is no virtual machine {name!r} in this group.")
+        points = tuple(paths.split(","))
+        if not all(MOUNT_POINT.fullmatch(point) for point in points) or len(set(points)) < len(points):
+            raise HostsError(f"--file-systems {text}: write HOST=/PATH or HOST=/PATH,/PATH, each path once.")
+        result[name] = dataclasses.replace(result[name], file_systems=points)
     return list(result.values())
 
 

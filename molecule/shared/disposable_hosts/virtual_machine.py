@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,20 +20,40 @@ DISK_BYTES = 6 * 1024**3
 MEMORY_MIB = 2048
 PARAMETERS = "root=/dev/vda rw console=ttyS0 apparmor=1 security=apparmor audit=1"
 CONSOLE_TAIL = 4096
+# After the system's own disk, as the guest's kernel names them.
+DEVICES = tuple(f"/dev/vd{letter}" for letter in string.ascii_lowercase[1:])
 
 
-def make_disk(host: Host, tree: Path) -> None:
-    """A file system made straight from the root directory: no mount, no loop device, no partition."""
+def make_disks(host: Host, tree: Path, file_systems: Sequence[str]) -> None:
+    """File systems made straight from the root directory: no mount, no loop device, no partition.
+
+    The first disk is the whole system; each of ``file_systems`` gets one more, in this order.
+    """
     boot = tree / "boot"
     for name, pattern in (("vmlinuz", "vmlinuz-*"), ("initrd", "initrd.img-*")):
         files = sorted(boot.glob(pattern))
         if not files:
             raise HostsError(f"{host.label}: the image has no {pattern} in /boot.")
         shutil.copyfile(files[-1], host.directory / name)
-    disk = host.directory / "disk.img"
-    with disk.open("wb") as stream:
-        os.truncate(stream.fileno(), DISK_BYTES)
-    run(["mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(disk)], timeout=300)
+    with (tree / "etc/fstab").open("a", encoding="utf-8") as table:
+        table.writelines(
+            f"{name} {path} ext4 defaults 0 2\n" for name, path in zip(DEVICES, file_systems, strict=False)
+        )
+    for image, path in zip(disks(host, len(file_systems)), ("/", *file_systems), strict=True):
+        content = tree / path.removeprefix("/")
+        content.mkdir(parents=True, exist_ok=True)
+        with image.open("wb") as stream:
+            os.truncate(stream.fileno(), DISK_BYTES)
+        run(["mke2fs", "-q", "-t", "ext4", "-d", str(content), str(image)], timeout=300)
+        # mke2fs takes over everything but what the directory itself is.
+        status = content.stat()
+        for field, value in (("mode", f"0{status.st_mode:o}"), ("uid", status.st_uid), ("gid", status.st_gid)):
+            debugfs(image, f"set_inode_field <2> {field} {value}", write=True)
+
+
+def disks(host: Host, more: int) -> list[Path]:
+    """Return where the images of a machine's disks lie, the system's first."""
+    return [host.directory / "disk.img", *(host.directory / f"disk{number}.img" for number in range(1, more + 1))]
 
 
 @dataclass(frozen=True)
@@ -71,9 +93,9 @@ def load(host: Host) -> str:
     return f"root=/dev/vda rw console=ttyS0 {entry.parameters}"
 
 
-def debugfs(disk: Path, request: str) -> str:
-    """Read from an ext4 file system without mounting it; what is not there is empty."""
-    return run(["debugfs", "-R", request, str(disk)], timeout=60).stdout
+def debugfs(disk: Path, request: str, *, write: bool = False) -> str:
+    """Read from an ext4 file system without mounting it, or write to it; what is not there is empty."""
+    return run(["debugfs", *(["-w"] if write else []), "-R", request, str(disk)], timeout=60).stdout
 
 
 def restarted(host: Host) -> bool:
@@ -104,6 +126,10 @@ def command(host: Host) -> list[str]:
     number = host.numbers[0]
     mac = f"52:54:00:00:{host.checkout.number:02x}:{number:02x}"
     directory = host.directory
+    more = len(list(directory.glob("disk[0-9]*.img")))
+    drives = [
+        word for image in disks(host, more) for word in ("-drive", f"file={image},format=raw,if=virtio,cache=unsafe")
+    ]
     return [
         "qemu-system-x86_64",
         *("-machine", "pc", *accelerators(host), "-cpu", "max"),
@@ -111,7 +137,7 @@ def command(host: Host) -> list[str]:
         *("-kernel", f"{directory}/vmlinuz", "-initrd", f"{directory}/initrd"),
         *("-append", load(host)),
         "-no-reboot",
-        *("-drive", f"file={directory}/disk.img,format=raw,if=virtio,cache=unsafe"),
+        *drives,
         *("-netdev", f"tap,id=net0,ifname={host.interface},script=no,downscript=no"),
         *("-device", f"virtio-net-pci,netdev=net0,mac={mac}"),
         *("-device", "virtio-rng-pci"),

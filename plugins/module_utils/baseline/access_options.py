@@ -93,7 +93,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "has_become_password": {"type": "bool", "default": False, "no_log": False},
     "operation": {
         "type": "str",
-        "choices": ["validate", "stage", "apply", "commit", "rollback", "status"],
+        "choices": ["validate", "stage", "discard", "apply", "commit", "rollback", "status"],
         "default": "apply",
     },
     "window_seconds": {"type": "int", "default": 90},

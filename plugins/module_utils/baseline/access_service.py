@@ -60,6 +60,13 @@ def stage(raw: Mapping[str, Any], check_mode: bool) -> Result:
     return result
 
 
+def discard() -> Result:
+    """End the second sshd and remove its copies at once; without this they end by themselves."""
+    access_stage.clear()
+    _remove_proof()
+    return {"changed": False}
+
+
 def apply(raw: Mapping[str, Any], check_mode: bool) -> Result:
     """Plan again, arm the rollback, put the candidate in force and leave the transaction pending."""
     policy = Policy.of(raw)

@@ -19,6 +19,7 @@ ACTIONS = ("always", "never")
 COMPARISON = re.compile(r"^([a-z0-9_]+)(&=|!=|<=|>=|=|<|>|&)(.+)$")
 PERMISSIONS = re.compile(r"^[rwxa]{1,4}$")
 KEY = re.compile(r"^[!-~]{1,31}$")
+SWITCHED_ON = "-e 1"
 # 2^32-1 and -1 are how the kernel writes an audit user that was never set.
 UNSET = {"unset": "-1", "4294967295": "-1"}
 
@@ -165,9 +166,8 @@ def render(lines: Sequence[str], backlog: int, immutable: bool) -> str:
         "# A rule that the kernel refuses must not keep those after it from being loaded.",
         "-c",
     ]
-    # augenrules moves -e to the end of all files.
-    tail = ["-e 2"] if immutable else []
-    return "\n".join([*head, *lines, *tail]) + "\n"
+    # Rules record nothing while the switch is off, and auditd runs on all the same. augenrules moves -e to the end.
+    return "\n".join([*head, *lines, "-e 2" if immutable else SWITCHED_ON]) + "\n"
 
 
 def loaded(listing: str) -> set[Rule]:

@@ -19,6 +19,7 @@ MODE = 0o600
 PRUNED = ("/proc", "/sys", "/dev", "/run", "/var/lib/docker", "/var/lib/containers", "/var/lib/containerd", "/snap")
 # auditctl -s reports 2 when the rules are locked until the next boot.
 LOCKED = "2"
+OFF = "0"
 
 
 @dataclass
@@ -100,9 +101,10 @@ def converge(
     except FileNotFoundError:
         outcome.before = ""
     locked = state.get("enabled") == LOCKED
+    off = state.get("enabled") == OFF
     absent = audit.missing(outcome.wished, run(["auditctl", "-l"])[1])
     written = outcome.before == outcome.after and stat.S_IMODE(os.stat(path).st_mode) == MODE
-    if written and not absent and (locked or not immutable):
+    if written and not absent and (locked or not (immutable or off)):
         return outcome
     if locked and written:
         outcome.reboot_needed = True
@@ -122,6 +124,9 @@ def converge(
     for line in audit.missing(outcome.wished, run(["auditctl", "-l"])[1]):
         reason = refused.get(line) or "another file of /etc/audit/rules.d ends the load before it"
         outcome.missing.append({"rule": line, "reason": reason})
+    if audit.status(run(["auditctl", "-s"])[1]).get("enabled") == OFF:
+        reason = "the kernel records nothing; a later file of /etc/audit/rules.d switches it off"
+        outcome.missing.append({"rule": audit.SWITCHED_ON, "reason": reason})
     return outcome
 
 

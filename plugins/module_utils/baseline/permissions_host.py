@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import stat
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..transaction import files as safe_files
-from . import accounts, permissions, way_in
+from . import accounts, accounts_host, permissions, way_in
 from .host import (
     Done,
     Refused,
@@ -70,9 +71,13 @@ def converge(
 
 
 def who_log_in() -> tuple[way_in.Person, ...]:
-    """Return everybody who has keys in their home."""
+    """Return everybody who has keys in their home, and whoever is connected now, though a directory may hide them."""
+    entries = {entry.pw_name: entry for entry in pwd.getpwall()}
+    with contextlib.suppress(KeyError):
+        connected = pwd.getpwuid(accounts_host.session_owner())
+        entries.setdefault(connected.pw_name, connected)
     found = []
-    for entry in pwd.getpwall():
+    for entry in entries.values():
         home = os.path.realpath(entry.pw_dir)
         if entry.pw_shell not in accounts.NO_LOGIN and any(
             name.startswith("authorized_keys") for name in _names_in(f"{home}/.ssh")

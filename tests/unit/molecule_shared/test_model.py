@@ -82,6 +82,28 @@ def test_bad_packages_are_refused(install: str, message: str) -> None:
         model.parse_specifications(["a=debian12"], install=[install])
 
 
+def test_file_systems_belong_to_their_machine() -> None:
+    wishes = model.parse_specifications(["a=debian12:vm", "b=debian12"], file_systems=["a=/var,/var/log"])
+    assert [wish.file_systems for wish in wishes] == [("/var", "/var/log"), ()]
+
+
+@pytest.mark.parametrize(
+    ("file_systems", "message"),
+    [
+        ("c=/var", "no virtual machine 'c'"),
+        ("b=/var", "no virtual machine 'b'"),
+        ("a", "write HOST=/PATH"),
+        ("a=var", "write HOST=/PATH"),
+        ("a=/", "write HOST=/PATH"),
+        ("a=/var/../etc", "write HOST=/PATH"),
+        ("a=/var,/var", "each path once"),
+    ],
+)
+def test_bad_file_systems_are_refused(file_systems: str, message: str) -> None:
+    with pytest.raises(HostsError, match=message):
+        model.parse_specifications(["a=debian12:vm", "b=debian12"], file_systems=[file_systems])
+
+
 @pytest.mark.parametrize(
     ("hosts", "extra", "message"),
     [

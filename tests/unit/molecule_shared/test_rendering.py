@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,33 @@ def test_kvm_that_failed_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, tmp
     assert virtual_machine.accelerators(DB) == ["-accel", "kvm", "-accel", "tcg,thread=multi"]
     DB.console.write_text("KVM internal error. Suberror: 1\n")
     assert virtual_machine.accelerators(DB) == ["-accel", "tcg,thread=multi"]
+
+
+def test_each_file_system_of_a_machine_is_a_disk_with_the_directorys_own_mode(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if shutil.which("mke2fs", path=f"{os.environ['PATH']}:/sbin:/usr/sbin") is None:
+        pytest.skip("mke2fs is not installed")
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/sbin:/usr/sbin")
+    monkeypatch.setattr("disposable_hosts.model.BASE_DIRECTORY", tmp_path)
+    monkeypatch.setattr(virtual_machine, "DISK_BYTES", 4 * 1024**2)
+    DB.directory.mkdir(parents=True)
+    tree = tmp_path / "tree"
+    for path in ("boot", "etc", "var/log"):
+        (tree / path).mkdir(parents=True)
+    for name in ("boot/vmlinuz-1", "boot/initrd.img-1", "var/log/messages"):
+        (tree / name).touch()
+    (tree / "etc/fstab").write_text("/dev/vda / ext4 defaults 0 1\n")
+    (tree / "var/log").chmod(0o1770)
+    virtual_machine.make_disks(DB, tree, ["/home", "/var/log"])
+    assert (tree / "etc/fstab").read_text().splitlines()[1:] == [
+        "/dev/vdb /home ext4 defaults 0 2",
+        "/dev/vdc /var/log ext4 defaults 0 2",
+    ]
+    assert "messages" in virtual_machine.debugfs(DB.directory / "disk2.img", "ls /")
+    assert "Mode:  01770" in virtual_machine.debugfs(DB.directory / "disk2.img", "stat <2>")
+    drives = [word for word in virtual_machine.command(DB) if word.startswith("file=")]
+    assert [Path(word.partition(",")[0]).name for word in drives] == ["disk.img", "disk1.img", "disk2.img"]
 
 
 def test_image_key_follows_every_part_of_the_recipe() -> None:

@@ -81,12 +81,8 @@ def test_public_names_carry_the_name_of_the_role(role: Role) -> None:
 
 
 def test_variables_that_a_role_makes_carry_its_name(role: Role) -> None:
-    """Private ones have two underscores in front; public are results, the baseline's policy, Ansible's own.
-
-    The rows of the catalogue are no variables; Ansible never loads them.
-    """
-    variables = {path: text for path, text in role.texts("vars").items() if "controls" not in path.parts}
-    made = {name for text in variables.values() for name in yaml.safe_load(text) or {}}
+    """Private ones have two underscores in front; public are results, the baseline's policy, Ansible's own."""
+    made = {name for text in role.texts("vars").values() for name in yaml.safe_load(text) or {}}
     for text in role.texts("tasks", "handlers").values():
         for task in tasks(yaml.safe_load(text)):
             made |= {task["register"]} if "register" in task else set()

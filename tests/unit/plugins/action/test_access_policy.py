@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleError
 
 from ansible_collections.bulwark.hardening.plugins.action import access_policy as subject
 from ansible_collections.bulwark.hardening.plugins.plugin_utils.commit_confirmed import Refused
@@ -58,7 +59,10 @@ class Action(subject.ActionModule):
 
     def call(self, arguments: dict[str, Any], operation: str, **more: Any) -> dict[str, Any]:
         self.called.append(operation)
-        return self.answers[operation]
+        answer = self.answers.get(operation, {})
+        if "error" in answer:
+            raise answer["error"]
+        return answer
 
 
 @pytest.fixture(name="logins")
@@ -114,7 +118,14 @@ def test_a_candidate_without_sudo_is_not_applied(logins: SimpleNamespace) -> Non
     result = action.execute({})
     assert (result["failed"], result["changed"]) == (True, False)
     assert "with the new policy admin could not log in and become root: sudo: a password is required" in result["msg"]
-    assert action.called == ["stage"]
+    assert action.called == ["stage", "discard"]
+
+
+def test_a_host_that_cannot_be_asked_removes_the_rehearsal_by_itself(logins: SimpleNamespace) -> None:
+    logins.ok[0] = False
+    action = Action(Become())
+    action.answers["discard"] = {"error": AnsibleError("out of reach")}
+    assert "could not log in and become root" in action.execute({})["msg"]
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ LOCKED = {"system_accounts": {"lock": True, "shell": "/usr/sbin/nologin", "excep
         ({"password_aging": {"maximum_days": 5, "minimum_days": 5}}, "is not below maximum_days"),
         ({"homes": {"mode": "755x"}}, "three or four octal digits"),
         ({"homes": {"mode": "0050"}}, "the owner has to read and write"),
+        ({"homes": {"mode": "0600"}}, "and to enter it"),
+        ({"homes": {"dotfiles_mode": "0400"}}, "the owner has to read and write"),
         ({"homes": {"forbidden_files": ["a/b"]}}, "is not a file of a home"),
         ({"homes": {"forbidden_files": [".ssh"]}}, "is not a file of a home"),
     ],

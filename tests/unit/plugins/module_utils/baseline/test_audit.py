@@ -79,7 +79,7 @@ def test_a_double_is_left_out_since_it_would_end_the_load() -> None:
 def test_the_text_goes_on_after_a_refusal_and_locks_last() -> None:
     text = audit.render(["-w /etc/hosts -p wa"], 64, True).splitlines()
     assert text.index("-c") < text.index("-w /etc/hosts -p wa") < text.index("-e 2") == len(text) - 1
-    assert "-e 2" not in audit.render([], 64, False)
+    assert audit.render([], 64, False).splitlines()[-1] == "-e 1"
 
 
 def test_a_refused_line_gets_the_reason_that_auditctl_gave() -> None:
@@ -93,8 +93,9 @@ def test_a_refused_line_gets_the_reason_that_auditctl_gave() -> None:
 class Kernel:
     """Answers as auditctl and augenrules do."""
 
-    def __init__(self, enabled: str = "1", refuses: str = "") -> None:
+    def __init__(self, enabled: str = "1", refuses: str = "", switch: str = "") -> None:
         self.enabled = enabled
+        self.switch = switch
         self.refuses = refuses
         self.listing = "No rules\n"
         self.reachable = True
@@ -102,6 +103,7 @@ class Kernel:
 
     def __call__(self, command: Sequence[str]) -> tuple[int, str, str]:
         if command[0] == "augenrules":
+            self.enabled = self.switch or self.path.read_text().splitlines()[-1].removeprefix("-e ")
             lines = [line for line in self.path.read_text().splitlines() if line.startswith(("-w", "-a"))]
             self.listing = "\n".join(line for line in lines if line != self.refuses)
             return 0, "", ""
@@ -141,6 +143,20 @@ def test_rules_that_somebody_unloaded_are_loaded_again(kernel: Kernel) -> None:
     kernel.listing = "No rules\n"
     assert converge(kernel).changed
     assert not converge(kernel).changed
+
+
+def test_records_that_somebody_switched_off_are_switched_on_again(kernel: Kernel) -> None:
+    converge(kernel)
+    kernel.enabled = "0"
+    assert converge(kernel, check_mode=True).changed
+    again = converge(kernel)
+    assert (again.changed, again.missing, kernel.enabled) == (True, [], "1")
+    assert not converge(kernel).changed
+
+
+def test_records_that_another_file_switches_off_are_a_failure(kernel: Kernel) -> None:
+    kernel.switch = "0"
+    assert [entry["rule"] for entry in converge(kernel).missing] == ["-e 1"]
 
 
 def test_a_rule_that_the_kernel_refuses_is_named(kernel: Kernel) -> None:

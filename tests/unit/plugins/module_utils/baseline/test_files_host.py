@@ -149,6 +149,15 @@ def test_a_planted_link_is_refused(box: Box, planted: str, tmp_path: Path) -> No
     assert list(target.iterdir()) == [] if planted == "deep" else target.read_text() == "precious\n"
 
 
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_file_that_decides_on_logins_is_refused_with_all_others(box: Box, check_mode: bool) -> None:
+    harmful = {"path": "/etc/pam.d/bulwark-no-such-service", "content": "account requisite pam_deny.so\n"}
+    harmless = {"path": str(box.etc / "harmless"), "content": "x"}
+    with pytest.raises(Refused, match=r"bulwark-no-such-service: access_policy tries it.*nothing was changed"):
+        files_host.converge([harmless, harmful], [], check_mode, box.root)
+    assert not (box.etc / "harmless").exists()
+
+
 def test_what_is_no_regular_file_is_refused(box: Box) -> None:
     (box.etc / "changed").unlink()
     os.mkfifo(box.etc / "changed")

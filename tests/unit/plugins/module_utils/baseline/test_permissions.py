@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,6 +144,24 @@ def test_a_link_that_comes_between_plan_and_change_is_not_followed(tree: Tree) -
     change = permissions.Change(found, permissions.wished(Rule(str(path), mode=0o600), found, int, int))
     assert "symbolic link" in permissions_host._set(change)[0]
     assert tree.mode("outside/precious") == 0o666
+
+
+def test_who_logs_in_by_key_keeps_the_way_in(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tree.root / "home"
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".ssh" / "authorized_keys").write_text("ssh-ed25519 AAAA anna\n", encoding="utf-8")
+    anna = pwd.struct_passwd(("anna", "x", os.getuid() + 1, os.getgid() + 1, "", str(home), "/bin/bash"))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [anna])
+    monkeypatch.setattr(os, "getgrouplist", lambda _name, gid: [gid])
+    for path in (tree.root, home, home / ".ssh"):
+        path.chmod(0o755)
+    (home / ".ssh" / "authorized_keys").chmod(0o644)
+    for wish in ({"path": str(home), "mode": "0700"}, {"path": f"{home}/.ssh/*", "mode": "0600"}):
+        with pytest.raises(Refused, match=r"anna could not .*nothing was changed"):
+            converge([{"path": f"{tree.root}/a.log", "mode": "0600"}, wish])
+    assert (tree.mode("home"), tree.mode("a.log")) == (0o755, 0o644)
+    converge([{"path": str(home), "mode": "0711"}])
+    assert tree.mode("home") == 0o711
 
 
 def test_a_second_name_where_others_make_names_is_left_to_a_person(tree: Tree) -> None:

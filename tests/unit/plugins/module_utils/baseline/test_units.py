@@ -125,6 +125,20 @@ def test_a_unit_that_others_start_counts_as_enabled_and_cannot_be_disabled() -> 
     assert "mask it instead" in converge(systemd, {"name": "a.service", "enabled": False}).left_out[0]
 
 
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_what_people_log_in_by_is_not_stopped_and_nothing_else_is_then(check_mode: bool) -> None:
+    systemd = Systemd(a=Unit("loaded", "enabled", "active"), ssh=Unit("loaded", "enabled", "active"))
+    wishes = {"name": "a.service", "state": "stopped"}, {"name": "ssh.service", "masked": True, "state": "stopped"}
+    with pytest.raises(Refused, match=r"ssh\.service: people log in by it.*nothing was changed"):
+        converge(systemd, *wishes, check_mode=check_mode)
+    assert systemd.units["a.service"].running
+
+
+def test_what_nobody_logs_in_by_any_more_is_no_reason() -> None:
+    systemd = Systemd(ssh=Unit("loaded", "disabled", "inactive"))
+    assert converge(systemd, {"name": "ssh.service", "enabled": False, "state": "stopped"}).steps == ()
+
+
 def test_a_host_without_systemd() -> None:
     outcome = units_host.converge([{"name": "a.service"}], False, Systemd(), "/no/such/directory")
     assert outcome.left_out == ("systemd does not run on this host",)
