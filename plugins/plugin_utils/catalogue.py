@@ -124,7 +124,7 @@ def load(roles: Path = ROLES) -> tuple[Row, ...]:
     """Return every row of every role, by role, file and place in the file. Raises CatalogueError."""
     rows: dict[str, Row] = {}
     for path in sorted(roles.glob("*/controls/*.yml")):
-        role = path.parents[2].name
+        role = path.parents[1].name
         for row in read(path.read_text(encoding="utf-8"), f"{role}/{path.name}", role):
             if row.id in rows:
                 raise CatalogueError(f"{role}/{path.name}: there is another row {row.id}, in role {rows[row.id].role}")

@@ -489,7 +489,6 @@ def access_mount(rng: random.Random) -> dict[str, Any]:
             {"path": "/", "options": ["nosuid"]},
             {"path": "/usr", "type": "tmpfs"},
             {"path": "/var", "type": "tmpfs"},
-            {"path": "/run", "type": "tmpfs"},
         ]
     )
     return refused({"access_files": access_trap(rng), "access_mounts": [mount]}, r"mounts\[0\]")

@@ -158,7 +158,7 @@ def test_merge_keys_of_yaml_are_no_double() -> None:
 
 def test_the_same_id_in_two_roles_is_refused(tmp_path: Path) -> None:
     for role in ("one", "two"):
-        folder = tmp_path / role / "vars" / "controls"
+        folder = tmp_path / role / "controls"
         folder.mkdir(parents=True)
         (folder / "rows.yml").write_text(yaml.safe_dump([GOOD]), encoding="utf-8")
     with pytest.raises(catalogue.CatalogueError, match=r"two/rows\.yml: there is another row OS-99, in role one"):
