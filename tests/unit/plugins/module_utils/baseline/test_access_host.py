@@ -41,7 +41,11 @@ def test_an_archive_that_nothing_hides_stays_the_same_file(archive: Path) -> Non
 
 
 def test_an_archive_is_kept_also_when_the_change_fails(archive: Path, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), access_host.payload_kept():
-        (tmp_path / "tmp").rename(tmp_path / "hidden")
-        raise RuntimeError
+    def change_that_fails() -> None:
+        with access_host.payload_kept():
+            (tmp_path / "tmp").rename(tmp_path / "hidden")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        change_that_fails()
     assert archive.exists()
