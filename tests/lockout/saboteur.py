@@ -29,7 +29,8 @@ COMMANDS = {
     "refuse-sessions": ("sed -i '1i session requisite pam_deny.so' /etc/pam.d/sshd", "true"),
     "refuse-sudo": ("printf 'account requisite pam_deny.so\\n' > /etc/pam.d/sudo", "true"),
     "open-sudoers": ("chmod 0666 /etc/sudoers", "true"),
-    "break-sudoers": ("echo 'Defaults nonsense=' >> /etc/sudoers; echo admin >> /etc/sudoers", "true"),
+    # sudo goes on after a line that it does not understand, so that nothing else may be left.
+    "break-sudoers": ("echo 'Defaults nonsense=' > /etc/sudoers", "true"),
     "remove-rules": ("rm /etc/sudoers.d/admin", "true"),
     "close-host": ("echo closed > /etc/nologin", "rm -f /etc/nologin"),
     "expire-account": ("chage -E 1 admin", "chage -E -1 admin"),
