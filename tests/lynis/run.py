@@ -35,9 +35,11 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.bulwark.hardening.plugins.plugin_utils import baseline_policy, catalogue
-
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / ".ansible/collections"))
+
+from ansible_collections.bulwark.hardening.plugins.plugin_utils import baseline_policy, catalogue  # noqa: E402
+
 HOSTS = [sys.executable, str(ROOT / "molecule/shared/hosts.py")]
 GROUP = "lynis"
 RELEASE = "debian12"

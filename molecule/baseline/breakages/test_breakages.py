@@ -193,6 +193,11 @@ def verdicts(target: str) -> dict[str, str]:
     return {control["id"]: control["verdict"] for control in controls if not control["reported"]}
 
 
+def worse(target: str, sound: dict[str, str]) -> dict[str, str]:
+    """Return what is not as well as it was. AIDE's first database may come at any moment, which is for the better."""
+    return {name: verdict for name, verdict in verdicts(target).items() if verdict not in (sound[name], "pass")}
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_control_fails_alone_when_exactly_that_is_broken(scenario: Any, target: str) -> None:
     host = scenario.host(target)
@@ -202,13 +207,13 @@ def test_a_control_fails_alone_when_exactly_that_is_broken(scenario: Any, target
     found = {}
     for control, spoil, mend in broken_on(target):
         host.check_output(spoil)
-        found[control] = dict(verdicts(target).items() - sound.items())
+        found[control] = worse(target, sound)
         host.check_output(mend)
     # A mount that was changed by hand is pending: it is configured well, and will be right after the next start.
     assert {
         name: changed for name, changed in found.items() if changed not in ({name: "fail"}, {name: "pending"})
     } == {}
-    assert verdicts(target) == sound
+    assert worse(target, sound) == {}
 
 
 def test_each_kind_has_a_control_that_was_weak_on_the_stock_host_and_is_broken_here() -> None:
