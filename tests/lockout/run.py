@@ -459,7 +459,7 @@ def main() -> int:
     logs = ROOT / ".cache/lockout" / f"seed-{arguments.seed}"
     logs.mkdir(parents=True, exist_ok=True)
     record = logs / "outcomes.jsonl"
-    if not arguments.resume:
+    if not (arguments.resume or arguments.unprotected):
         record.unlink(missing_ok=True)
     done = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
     passed = {(entry["domain"], entry["number"]) for entry in done if not entry["faults"]}
