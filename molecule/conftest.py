@@ -9,6 +9,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import pytest
 import testinfra
 
 ROOT = Path(__file__).resolve().parent.parent
+# Bounds waiting, never what is asserted; a job of cron runs every minute.
+PATIENCE_SECONDS = 75
 TRY_TCP = (
     "import socket,sys\n"
     "try:\n"
@@ -59,6 +63,16 @@ class Scenario:
     def address(self, name: str, family: int = 4) -> str:
         """Return the host's address of a family."""
         return str(self.variables[name]["bulwark_addresses"][0 if family == 4 else 1])
+
+    @staticmethod
+    def eventually(condition: Callable[..., bool], *arguments: Any) -> bool:
+        """Wait until a condition on these arguments holds; returns whether it did."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not condition(*arguments):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.5)
+        return True
 
     def tries(self, source: str, destination: str, port: int, family: int = 4, protocol: str = "tcp") -> str:
         """Return what a connection from one host to another meets: open, refused or closed."""

@@ -15,7 +15,7 @@ from ansible_collections.bulwark.hardening.plugins.plugin_utils.inventory_addres
 Result = dict[str, t.Any]
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not annotated
     """Refuse a wrong policy before the host is touched, then run the module once."""
 
     TRANSFERS_FILES = False

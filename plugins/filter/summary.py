@@ -118,13 +118,16 @@ def baseline_sentences(result: Result) -> list[str]:
     sentences = []
     if result.get("reboot_needed"):
         sentences.append("Restart the host: some of the baseline takes effect only then.")
-    if result.get("refused"):
-        sentences.append(f"This kernel refuses {', '.join(result['refused'])}.")
+    for words, key in (("refuses", "refused"), ("does not know", "missing")):
+        if result.get(key):
+            sentences.append(f"This kernel {words} {', '.join(result[key])}.")
+    for key in ("not_applicable", "pending", "kept"):
+        sentences += [f"{str(sentence).rstrip('.')}." for sentence in result.get(key) or []]
     sentences += [
         f"After a restart {entry['key']} would be {entry['value']} instead of {entry['wished']} by {entry['file']}."
         for entry in result.get("overridden") or []
     ]
-    return sentences + [str(sentence) for sentence in result.get("kept") or []]
+    return sentences
 
 
 def fail2ban_sentences(result: Result) -> list[str]:

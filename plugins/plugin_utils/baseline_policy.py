@@ -14,6 +14,8 @@ import typing as t
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.window import proof_problem
+
 from .catalogue import PLATFORMS, SECTIONS, UNMANAGED, Row, platform_keys, readers
 
 Variables = Mapping[str, t.Any]
@@ -459,12 +461,9 @@ def _range_problems(variables: Variables) -> Iterator[str]:
     for name, (low, high) in RANGES.items():
         if not low <= variables[name] <= high:
             yield f"{name}: {variables[name]} is out of range; accepted are {low} to {high}"
-    confirm, window = variables["baseline_confirm_seconds"], variables["baseline_window_seconds"]
-    if window < 2 * confirm <= 240:
-        yield (
-            f"baseline_confirm_seconds: {confirm} seconds of proof do not fit into a window of {window} seconds; set"
-            f" baseline_window_seconds to {2 * confirm} or more"
-        )
+    problem = proof_problem(variables["baseline_confirm_seconds"], variables["baseline_window_seconds"], "baseline_")
+    if problem:
+        yield problem
 
 
 def _text_problems(variables: Variables) -> Iterator[str]:

@@ -182,7 +182,7 @@ def platform_keys(family: str, distribution: str, version: str) -> tuple[str, ..
     return tuple(dict.fromkeys(keys))
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # known at run time only
     """A safe loader that refuses a key which stands twice in a mapping: the first one would vanish silently."""
 
 

@@ -36,7 +36,7 @@ def failure(applied: Result, message: str, **facts: t.Any) -> Result:
     return {**applied, "failed": True, "changed": False, "msg": message, **facts}
 
 
-class CommitConfirmedAction(ActionBase):  # type: ignore[misc]
+class CommitConfirmedAction(ActionBase):  # type: ignore[misc]  # ansible-core is not annotated
     """Base of the action plugins whose module works through the transaction engine."""
 
     TRANSFERS_FILES = False

@@ -83,23 +83,24 @@ class Host:
     def remove(self) -> None:
         subprocess.run([*HOSTS, "down", "--group", self.group], check=False, capture_output=True)
 
-    def command(self) -> list[str]:
+    def start(self) -> subprocess.Popen[str]:
+        """Start the playbook, with all that it prints in one stream."""
         variables = json.dumps(SHORTEST_WINDOW)
-        return [*CONTROLLER, "ansible-playbook", "-i", str(self.inventory), "playbooks/site.yml", "-e", variables]
-
-    def site(self, log: Path) -> tuple[int, str]:
-        """Run the whole playbook; returns its exit code and what it printed."""
-        done = subprocess.run(
-            self.command(),
+        return subprocess.Popen(
+            [*CONTROLLER, "ansible-playbook", "-i", str(self.inventory), "playbooks/site.yml", "-e", variables],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
         )
-        log.write_text(done.stdout, encoding="utf-8")
-        return done.returncode, done.stdout
+
+    def site(self, log: Path) -> tuple[int, str]:
+        """Run the whole playbook; returns its exit code and what it printed."""
+        process = self.start()
+        output, _none = process.communicate()
+        log.write_text(output, encoding="utf-8")
+        return process.returncode, output
 
     def administrator_gets_in(self) -> bool:
         options = ["-F", str(self.inventory.parent / "ssh_config"), "-o", "ControlPath=none"]
@@ -109,14 +110,7 @@ class Host:
 
     def killed(self, point: Point, log: Path) -> str:
         """Run the playbook up to a point; returns the name of the task, or nothing if it ended before."""
-        process = subprocess.Popen(
-            self.command(),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        process = self.start()
         assert process.stdout is not None
         name, begun, touching = "", 0, False
         with log.open("w", encoding="utf-8") as stream:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +17,10 @@ HERE = Path(__file__).resolve().parent.parent
 ROOT = HERE.parents[1]
 TARGETS = ["plain12", "stack13"]
 PASSWORD = "Correct-Horse-7-battery"
-# Bound for waiting, never for what is asserted: a job runs every minute.
-PATIENCE_SECONDS = 75
 FETCH = "python3 -c 'import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())' %s"
 QUERY = "PGPASSWORD=application psql --no-psqlrc -h %s -U application postgres -tAc %s"
 INTERFACES = "for each in /proc/sys/net/ipv%s/conf/*/%s; do echo $each $(cat $each); done"
 READABLE = "find /var/log -type f -perm /0137 ! -path /var/log/apt/eipp.log.xz"
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait until a condition holds; returns whether it did."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(2)
-    return True
 
 
 def is_newer(host: Any, path: str, since: int) -> bool:
@@ -63,7 +49,7 @@ def test_what_served_before_serves_other_hosts(scenario: Any) -> None:
     client.check_output(QUERY, address, "INSERT INTO kept VALUES (1)")
     assert int(client.check_output(QUERY, address, "SELECT count(*) FROM kept")) == before + 1
     # After a restart of one end the other one takes a quarter of a minute to begin the tunnel anew.
-    assert eventually(lambda: client.run("ping -c 1 -W 3 10.99.0.1").rc == 0)
+    assert scenario.eventually(lambda: client.run("ping -c 1 -W 3 10.99.0.1").rc == 0)
     assert scenario.host("stack13").run("ping -c 2 -W 3 10.99.0.2").rc == 0
 
 
@@ -72,7 +58,7 @@ def test_jobs_of_root_and_of_a_named_user_run_and_make_closed_files(scenario: An
     started = int(host.check_output("date +%s"))
     for user in ("root", "worker"):
         mark = f"/var/tmp/mark-{user}"
-        assert eventually(lambda: is_newer(host, mark, started - 60)), user  # noqa: B023 - called at once
+        assert scenario.eventually(is_newer, host, mark, started - 60), user
         assert host.check_output("tail -n 1 %s", mark) == "0027"
     refused = host.run("echo '* * * * * true' | runuser -u tester -- crontab -")
     assert "not allowed" in refused.stdout + refused.stderr

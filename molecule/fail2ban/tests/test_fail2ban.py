@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,8 +25,6 @@ OPTIONS = (
     "-o NumberOfPasswordPrompts=1"
 )
 LOG = "/var/log/fail2ban.log"
-# Bounds for waiting, never for what is asserted.
-PATIENCE_SECONDS = 60
 # What an earlier look at the same hosts left behind: fail2ban reads its journal again when it starts.
 FORGET = (
     "systemctl stop fail2ban && journalctl --rotate --vacuum-time=1s && rm -f /var/lib/fail2ban/fail2ban.sqlite3 "
@@ -47,17 +43,7 @@ def target(request: pytest.FixtureRequest, scenario: Any) -> str:
 def forget(scenario: Any, target: str) -> None:
     """Let a target forget all attempts and all bans, those of long ago as well."""
     scenario.host(target).check_output(FORGET)
-    assert eventually(answers, scenario, target)
-
-
-def eventually(condition: Callable[..., bool], *arguments: Any) -> bool:
-    """Wait until a condition on these arguments holds; returns whether it did."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not condition(*arguments):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.2)
-    return True
+    assert scenario.eventually(answers, scenario, target)
 
 
 def attempt(scenario: Any, source: str, target: str, family: int, *users: str) -> None:
@@ -113,14 +99,14 @@ def attack_until_banned(scenario: Any, target: str, family: int) -> None:
     assert is_open(scenario, "attacker", target, family)
     before = found(scenario, target, address)
     attempt(scenario, "attacker", target, family, *["alice"] * (ATTEMPTS - 1))
-    assert eventually(has_found, scenario, target, address, before + ATTEMPTS - 1)
+    assert scenario.eventually(has_found, scenario, target, address, before + ATTEMPTS - 1)
     assert address not in banned(scenario, target)
     assert is_open(scenario, "attacker", target, family)
     assert found(scenario, target, address) == before + ATTEMPTS - 1, "an attempt counts once"
     attempt(scenario, "attacker", target, family, "alice")
-    assert eventually(is_banned, scenario, target, "sshd", address)
+    assert scenario.eventually(is_banned, scenario, target, "sshd", address)
     assert found(scenario, target, address) == before + ATTEMPTS
-    assert eventually(is_closed, scenario, "attacker", target, family)
+    assert scenario.eventually(is_closed, scenario, "attacker", target, family)
 
 
 def rules_of_others(scenario: Any, target: str) -> list[str]:
@@ -145,16 +131,16 @@ def test_an_attacker_is_banned_and_stays_so_whatever_is_reloaded(scenario: Any, 
     for command in RELOADS[target]:
         host.check_output(command)
         for family in FAMILIES:
-            assert eventually(is_closed, scenario, "attacker", target, family), command
-            assert eventually(is_open, scenario, "neighbour", target, family), command
-    assert eventually(answers, scenario, target)
+            assert scenario.eventually(is_closed, scenario, "attacker", target, family), command
+            assert scenario.eventually(is_open, scenario, "neighbour", target, family), command
+    assert scenario.eventually(answers, scenario, target)
 
     others = rules_of_others(scenario, target)
     for command in OWN_RELOADS:
         host.check_output(command)
-        assert eventually(answers, scenario, target)
+        assert scenario.eventually(answers, scenario, target)
         for family in FAMILIES:
-            assert eventually(is_closed, scenario, "attacker", target, family), command
+            assert scenario.eventually(is_closed, scenario, "attacker", target, family), command
             assert is_open(scenario, "neighbour", target, family), command
     assert rules_of_others(scenario, target) == others
 
@@ -165,16 +151,16 @@ def test_a_ban_lifts_by_itself_and_the_next_one_is_longer(scenario: Any, target:
     forget(scenario, target)
     host.check_output("fail2ban-client set sshd bantime 6")
     for seconds in (6, 6 * GROWTH_FACTOR):
-        assert all(eventually(is_open, scenario, "attacker", target, family) for family in FAMILIES)
+        assert all(scenario.eventually(is_open, scenario, "attacker", target, family) for family in FAMILIES)
         assert not set(addresses) & set(banned(scenario, target))
         for address in addresses:
             log_as_sshd(scenario, target, address, ATTEMPTS)
         # The server makes a ban longer a moment after it was made.
         wished = dict.fromkeys(addresses, seconds)
-        assert eventually(lambda now=wished: now.items() <= banned(scenario, target).items()), seconds
-        assert all(eventually(is_closed, scenario, "attacker", target, family) for family in FAMILIES)
+        assert scenario.eventually(lambda now=wished: now.items() <= banned(scenario, target).items()), seconds
+        assert all(scenario.eventually(is_closed, scenario, "attacker", target, family) for family in FAMILIES)
     host.check_output("fail2ban-client reload")
-    assert all(eventually(is_open, scenario, "attacker", target, family) for family in FAMILIES)
+    assert all(scenario.eventually(is_open, scenario, "attacker", target, family) for family in FAMILIES)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -182,9 +168,9 @@ def test_an_attack_from_a_management_source_is_seen_and_bans_nobody(scenario: An
     address = scenario.address("office", family)
     ignored = f"] Ignore {address} by ip"
     attempt(scenario, "office", target, family, "alice")
-    assert eventually(lambda: logged(scenario, target, ignored) > 0)
+    assert scenario.eventually(lambda: logged(scenario, target, ignored) > 0)
     log_as_sshd(scenario, target, address, ATTEMPTS)
-    assert eventually(lambda: logged(scenario, target, ignored) > ATTEMPTS)
+    assert scenario.eventually(lambda: logged(scenario, target, ignored) > ATTEMPTS)
     assert found(scenario, target, address) == 0
     assert address not in banned(scenario, target)
     assert is_open(scenario, "office", target, family)
@@ -195,7 +181,7 @@ def test_a_user_name_with_an_address_bans_nobody_else(scenario: Any, target: str
     before = found(scenario, target, address)
     names = ["root from 198.51.100.9 port 22 ssh2", "a 198.51.100.9 port 22 [preauth]"]
     attempt(scenario, "neighbour", target, 6, *names)
-    assert eventually(lambda: found(scenario, target, address) == before + len(names))
+    assert scenario.eventually(lambda: found(scenario, target, address) == before + len(names))
     assert found(scenario, target, "198.51.100.9") == 0
 
 
@@ -212,7 +198,7 @@ def test_lines_that_a_user_forges_count_for_nothing(scenario: Any, target: str) 
     assert len(seen) == 2 * len(forged) * len(users), "the journal took every one of them"
     # The same line in root's name does count, and comes later: what came before it has been read.
     log_as_sshd(scenario, target, "198.51.100.11")
-    assert eventually(has_found, scenario, target, "198.51.100.11", 1)
+    assert scenario.eventually(has_found, scenario, target, "198.51.100.11", 1)
     assert found(scenario, target, "198.51.100.10") == 0
 
 
@@ -220,8 +206,8 @@ def test_the_server_goes_on_when_its_log_is_rotated(scenario: Any, target: str) 
     host = scenario.host(target)
     host.check_output(f"mv {LOG} {LOG}.1 && install -m 0640 -g adm /dev/null {LOG} && fail2ban-client flushlogs")
     log_as_sshd(scenario, target, "198.51.100.12", ATTEMPTS)
-    assert eventually(is_banned, scenario, target, "sshd", "198.51.100.12")
-    assert eventually(lambda: logged(scenario, target, "] Ban 198.51.100.12") > 0)
+    assert scenario.eventually(is_banned, scenario, target, "sshd", "198.51.100.12")
+    assert scenario.eventually(lambda: logged(scenario, target, "] Ban 198.51.100.12") > 0)
     assert host.file(LOG).mode == 0o640
 
 
@@ -235,10 +221,10 @@ def test_a_jail_for_a_file_closes_its_ports_only(scenario: Any, target: str) -> 
     for family in FAMILIES:
         address = scenario.address("attacker", family)
         host.check_output("fail2ban-client unban %s", address)
-        assert eventually(lambda where=(family,): scenario.tries("attacker", target, 8000, *where) == "open")
+        assert scenario.eventually(lambda where=(family,): scenario.tries("attacker", target, 8000, *where) == "open")
         host.check_output("; ".join([wrong] * 3), *[address] * 3)
-        assert eventually(is_banned, scenario, target, "application", address)
-        assert eventually(lambda where=(family,): scenario.tries("attacker", target, 8000, *where) == "closed")
+        assert scenario.eventually(is_banned, scenario, target, "application", address)
+        assert scenario.eventually(lambda where=(family,): scenario.tries("attacker", target, 8000, *where) == "closed")
         assert is_open(scenario, "attacker", target, family)
         assert scenario.tries("neighbour", target, 8000, family) == "open"
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..transaction.window import proof_problem
 from . import files, mounts, pam
 from .host import Refused
 
@@ -120,17 +122,18 @@ def _aging(raw: Mapping[str, Any]) -> Aging:
 
 def _confirmation(raw: Mapping[str, Any]) -> list[str]:
     problems = []
+    numbers: dict[str, float] = {}
     for name, least, most in (("window_seconds", 30, 600), ("confirm_logins", 0, 20), ("confirm_seconds", 0, 120)):
         value = raw.get(name)
         if value is None:
             continue
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
+        with contextlib.suppress(TypeError, ValueError):
+            numbers[name] = float(value)
+        if not least <= numbers.get(name, least - 1) <= most:
             problems.append(f"{name} is {value!r}; accepted are {least} to {most}")
-            continue
-        if not least <= number <= most:
-            problems.append(f"{name} is {value!r}; accepted are {least} to {most}")
+    if not problems and {"window_seconds", "confirm_seconds"} <= set(numbers):
+        problem = proof_problem(numbers["confirm_seconds"], numbers["window_seconds"])
+        problems += [problem] if problem else []
     return problems
 
 

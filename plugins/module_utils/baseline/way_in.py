@@ -68,8 +68,7 @@ ENDINGS = (
     "rescue.target", "emergency.target", "rescue.service", "emergency.service", "exit.target", "final.target",
     "umount.target", "sleep.target", "suspend*.target", "hibernate.target", "hybrid-sleep.target",
     "systemd-halt.service", "systemd-poweroff.service", "systemd-reboot.service", "systemd-kexec.service",
-    "systemd-suspend*.service",
-    "systemd-hibernate*.service", "systemd-hybrid-sleep.service", "ctrl-alt-del.target",
+    "systemd-suspend*.service", "systemd-hibernate*.service", "systemd-hybrid-sleep.service", "ctrl-alt-del.target",
 )  # fmt: skip
 # A firewall that starts brings its own rules along.
 FIREWALLS = (

@@ -13,6 +13,7 @@ import ipaddress
 import re
 import typing as t
 
+from ..transaction.window import proof_problem
 from .model import (
     ACTIONS,
     BACKENDS,
@@ -363,9 +364,6 @@ def validate_policy(raw: t.Mapping[str, t.Any]) -> list[str]:
             problems += number_problem(raw[key], low, high, f"{PREFIX}{key}", unit)
     if not any("window_seconds" in problem or "confirm_seconds" in problem for problem in problems):
         window, confirm = int(raw.get("window_seconds") or 90), int(raw.get("confirm_seconds") or 0)
-        if confirm * 2 > window:
-            problems.append(
-                f"{PREFIX}confirm_seconds: {confirm} seconds of proof do not fit into a window of {window} seconds; "
-                f"set firewall_window_seconds to {confirm * 2} or more"
-            )
+        problem = proof_problem(confirm, window, PREFIX)
+        problems += [problem] if problem else []
     return problems + rules_problems(raw, backend)

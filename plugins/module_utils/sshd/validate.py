@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Callable, TypeVar
 
+from ..transaction.window import proof_problem
 from . import algorithms, keys
 from .options import ARGUMENT_SPEC, MAXIMUM_WINDOW_SECONDS, MINIMUM_WINDOW_SECONDS
 
@@ -109,6 +110,9 @@ def _numbers(values: Policy, problems: Problems) -> None:
     for name, (low, high, unit) in _RANGES.items():
         if not low <= float(values[name]) <= high:
             problems.append(f"{PREFIX}{name}: {values[name]} is outside {low} to {high} {unit}")
+            values[name] = ARGUMENT_SPEC[name].get("default")
+    problem = proof_problem(values["confirm_seconds"], values["window_seconds"], PREFIX)
+    problems += [problem] if problem else []
     startups = _STARTUPS.match(str(values["max_startups"]))
     if not startups:
         problems.append(f"{PREFIX}max_startups: {values['max_startups']!r} is not START:PERCENT:FULL, such as 10:30:60")

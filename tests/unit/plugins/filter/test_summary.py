@@ -71,14 +71,20 @@ def test_what_the_baseline_leaves_open_is_told() -> None:
         "reboot_needed": True,
         "refused": ["kernel.sysrq"],
         "overridden": [overridden],
+        "missing": ["dev.tty.legacy_tiocsti"],
+        "not_applicable": ["there is no boot loader that this module knows"],
+        "pending": ["/tmp is mounted at the next start of the host"],
         "kept": ["account deploy keeps its shell: it is the connecting user"],
     }
     assert summary({"baseline": baseline}) == [
         "Changed: baseline.",
         "Restart the host: some of the baseline takes effect only then.",
         "This kernel refuses kernel.sysrq.",
+        "This kernel does not know dev.tty.legacy_tiocsti.",
+        "there is no boot loader that this module knows.",
+        "/tmp is mounted at the next start of the host.",
+        "account deploy keeps its shell: it is the connecting user.",
         "After a restart net.ipv4.conf.all.log_martians would be 0 instead of 1 by /etc/ufw/sysctl.conf.",
-        "account deploy keeps its shell: it is the connecting user",
     ]
 
 

@@ -40,6 +40,7 @@ YEAR = access.Aging(365, 1, 7, 45)
         ({"password_aging": {"minimum_days": 9, "maximum_days": 9}}, "password_aging.minimum_days is 9"),
         ({"administrators": ["a b"]}, "administrators[0]: 'a b' is no user name"),
         ({"window_seconds": 10}, "window_seconds is 10; accepted are 30 to 600"),
+        ({"window_seconds": 30, "confirm_seconds": 20}, "set window_seconds to 40 or more"),
         ({"confirm_logins": 21}, "confirm_logins is 21; accepted are 0 to 20"),
         ({"confirm_seconds": "soon"}, "confirm_seconds is 'soon'; accepted are 0 to 120"),
     ],

@@ -66,6 +66,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"client_alive_count_max": -1}, r"ssh_client_alive_count_max: -1 is outside 0 to 100"),
     ({"required_rsa_bits": 1024}, r"ssh_required_rsa_bits: 1024 is outside 2048 to 16384 bits"),
     ({"window_seconds": 5}, r"ssh_window_seconds: 5 is outside 30 to 600 seconds"),
+    ({"window_seconds": 60, "confirm_seconds": 40}, r"ssh_confirm_seconds: 40 .* set ssh_window_seconds to 80 or more"),
     ({"confirm_logins": 99}, r"ssh_confirm_logins: 99 is outside 0 to 20"),
     ({"per_source_penalties": {"crash": 1}}, r"ssh_per_source_penalties\.crash: there is no such option"),
     ({"per_source_penalties": {"crash_seconds": -1}}, r"ssh_per_source_penalties\.crash_seconds: -1 is outside"),
