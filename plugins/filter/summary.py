@@ -59,6 +59,7 @@ VERDICTS = {
     "unknown": "unknown",
     "not_applicable": "not applicable",
 }
+LEFT_TO_YOU = "left to you"
 SHOWN_CHARACTERS = 200
 # What a person has to know of, in the order of its weight.
 TOLD = ("fail", "unknown", "pending", "waived")
@@ -145,11 +146,17 @@ def control_sentences(result: Result) -> list[str]:
     controls = result.get("controls")
     if controls is None:
         return []
-    counted = [(words, sum(entry["verdict"] == verdict for entry in controls)) for verdict, words in VERDICTS.items()]
+    judged = [LEFT_TO_YOU if is_left_to_you(entry) else VERDICTS[entry["verdict"]] for entry in controls]
+    counted = [(words, judged.count(words)) for words in (*VERDICTS.values(), LEFT_TO_YOU)]
     sentences = [f"Controls: {', '.join(f'{number} {words}' for words, number in counted if number) or 'none'}."]
     for verdict in TOLD:
         sentences += [control_sentence(entry) for entry in controls if entry["verdict"] == verdict]
     return sentences
+
+
+def is_left_to_you(control: Result) -> bool:
+    """Return whether a control fails that is only told, never changed."""
+    return control["verdict"] == "fail" and bool(control.get("reported"))
 
 
 def short(text: str) -> str:
@@ -163,7 +170,7 @@ def control_sentence(control: Result) -> str:
     seen = f"expected {short(control['expected'])}, observed {short(control['observed'])}"
     reason = f"; {control['reason']}" if control.get("reason") else ""
     if verdict == "fail":
-        return f"{name} {'is left to you' if control.get('reported') else 'fails'}: {seen}{reason}."
+        return f"{name} {f'is {LEFT_TO_YOU}' if is_left_to_you(control) else 'fails'}: {seen}{reason}."
     if verdict == "waived":
         waiver = control["waiver"]
         found = VERDICTS[control["verdict_without_waiver"]]

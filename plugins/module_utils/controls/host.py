@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,8 @@ from .model import Unreadable
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/"}
 PROGRAM_SECONDS = 60
+# Many programs begin with file and line.
+PLACE = re.compile(r"\S+:\d+:(\d+:)? ")
 PROGRAMS_AT_ONCE = 4
 MAXIMUM_BYTES = 8 << 20
 CHUNK_BYTES = 1 << 16  # the kernel refuses larger reads of its parameters
@@ -40,9 +43,10 @@ class Answer:
         return self.code == 0
 
     def complaint(self) -> str:
-        """Return the last line in which a program says why it failed."""
-        lines = [line.strip() for line in f"{self.output}\n{self.error}".splitlines() if line.strip()]
-        return lines[-1][:300] if lines else f"exit code {self.code}"
+        """Return the line in which a program says why it failed: the one with the place of an error, or the last."""
+        lines = [line.strip() for line in f"{self.output}\n{self.error}".splitlines() if re.search("[A-Za-z]", line)]
+        places = [line for line in lines if PLACE.match(line)]
+        return (places or lines)[-1][:300] if lines else f"exit code {self.code}"
 
 
 @dataclass(frozen=True)
