@@ -185,7 +185,7 @@ def test_a_set_of_files_arrives_and_can_be_taken_back(host: Host) -> None:
     )
     after = host.shell("cat /etc/login.defs /etc/skel/.bashrc")
     gone = [line for line in before.splitlines() if line not in after.splitlines()]
-    assert all(line.startswith("UMASK") for line in gone)
+    assert [line.split() for line in gone] == [["UMASK", "022"]]
     taken = [{"path": "/etc/bulwark-test/a.conf", "state": "absent"}, {"path": SUDO["path"], "state": "absent"}]
     host.converges("file_set", {"files": [*taken, {**SET[2], "state": "absent"}]})
     assert host.shell("find /etc -name '.bulwark-*'; ls /var/lib/bulwark/files; stat -c %a /var/lib/bulwark/files") == (
@@ -340,7 +340,6 @@ def test_accounts_are_closed_and_nobody_is_locked_out(host: Host) -> None:
     )
     assert any("deploy" in sentence and "SSH key" in sentence for sentence in done["kept"])
     assert any("anna" in sentence and "days old" in sentence for sentence in done["kept"])
-    assert host.shell("chage -l anna | grep -c never; chage -l berta | grep Maximum | tr -dc 0-9") != ""
     assert host.shell("getent shadow berta | cut -d: -f4-7; getent shadow anna | cut -d: -f5") == "1:365:7:45\n99999"
     assert host.shell("cat /home/berta/netrc.set-aside-by-bulwark; stat -c %a /home/berta /home/berta/.profile") == (
         "machine\n750\n640"

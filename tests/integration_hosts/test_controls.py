@@ -281,9 +281,10 @@ def test_observing_writes_nothing(host: Host) -> None:
     listing = (
         "find / -xdev -not -path '/proc/*' -not -path '/var/log/*' -newer /root/mark -type f | grep -v __pycache__"
     )
-    host.run("touch /root/mark; sleep 1")
+    host.run("touch /root/mark; sleep 1; touch /etc/written")
     verdicts(host)
-    assert host.run(f"{listing} || true").split() == []
+    assert host.run(f"{listing} || true").split() == ["/etc/written"]
+    host.run("rm /etc/written")
 
 
 class Stacks:

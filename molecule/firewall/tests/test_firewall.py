@@ -56,14 +56,13 @@ def test_only_named_destinations_are_reached(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [target for target in TARGETS if target.startswith("ufw")])
 def test_a_limited_port_refuses_the_one_who_hammers_it(scenario: Any, target: str, family: int) -> None:
-    answers: list[str] = []
-    while len(answers) < 12 and not any(is_closed(answer) for answer in answers):
-        answers.append(scenario.tries("client", target, 8022, family))
-    if "Status: active" in scenario.host(target).run("ufw status").stdout:
-        assert answers[0] == "open"
-    assert any(is_closed(answer) for answer in answers)
+    def is_open() -> bool:
+        return bool(scenario.tries("client", target, 8022, family) == "open")
+
+    assert is_open()
+    assert not all(is_open() for _each in range(12))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -87,7 +86,8 @@ def test_a_denied_neighbour_stays_denied(scenario: Any, target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_no_transaction_is_left_pending(scenario: Any, target: str) -> None:
+def test_the_transaction_was_committed_and_none_is_pending(scenario: Any, target: str) -> None:
     host = scenario.host(target)
+    assert "COMMITTED" in host.check_output("cat /var/lib/bulwark/transactions/*/journal/*.json")
     assert not host.file("/var/lib/bulwark/transactions/pending").exists
     assert "bulwark-rollback" not in host.check_output("systemctl list-timers --all --no-legend")

@@ -175,7 +175,8 @@ def test_ssh_audit_finds_no_failure_and_no_warning(scenario: Any, target: str) -
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_no_transaction_is_left_pending(scenario: Any, target: str) -> None:
+def test_the_transaction_was_committed_and_none_is_pending(scenario: Any, target: str) -> None:
     host = scenario.host(target)
+    assert "COMMITTED" in host.check_output("cat /var/lib/bulwark/transactions/*/journal/*.json")
     assert not host.file("/var/lib/bulwark/transactions/pending").exists
     assert "bulwark-rollback" not in host.check_output("systemctl list-timers --all --no-legend")
