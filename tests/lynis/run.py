@@ -5,10 +5,12 @@
 
     python tests/lynis/run.py                   a container and a virtual machine, with the defaults and the opt-in rows
     python tests/lynis/run.py --container-only  the quick part
+    python tests/lynis/run.py --machine-only    the slow part, at the end of which controls are broken on the machine
 
 No test of Lynis is skipped and no profile is given. Prints the index and the points of each host, stock and hardened,
 and after the last step where Lynis still takes points, with its warnings and suggestions; docs/lynis.md answers those.
-Ends with 1 below the floors, when a control fails after a restart, or when a repeated run changes something.
+Ends with 1 below the floors, when a control fails after a restart, when a repeated run changes something, or when one
+that was broken does not fail alone.
 
 The machine has file systems of its own for data and logs, as one that was installed for a server; hardening does not
 repartition. What the opt-in rows need is installed by their own step, so that it cannot count for the defaults.
@@ -22,6 +24,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import socket
 import struct
 import subprocess
@@ -36,9 +39,10 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / ".ansible/collections"))
+sys.path[:0] = [str(ROOT), str(ROOT / ".ansible/collections")]
 
 from ansible_collections.bulwark.hardening.plugins.plugin_utils import baseline_policy, catalogue  # noqa: E402
+from tests.lynis.breakages import BREAKAGES  # noqa: E402
 
 HOSTS = [sys.executable, str(ROOT / "molecule/shared/hosts.py")]
 GROUP = "lynis"
@@ -172,9 +176,23 @@ class Host:
     def settle(self) -> None:
         """Have what the first day would bring: AIDE's database, and what takes effect at a restart."""
         self.ssh("sudo systemctl start --wait bulwark-aide-init.service")
+        self.restart()
+
+    def restart(self) -> None:
         done = run([*HOSTS, "reboot", f"{GROUP}/{self.name}"])
         if done.returncode:
             raise SystemExit(done.stderr)
+
+    def failing(self, variables: Mapping[str, Any]) -> set[str]:
+        """Return the controls that fail, but for those that are only told of; prints the time that the host took."""
+        told = json.dumps({**variables, "observe_hosts": self.name, "observe_to": str(self.logs)})
+        done = run(["ansible-playbook", "-i", str(self.inventory), "molecule/baseline/observe.yml", "-e", told])
+        if done.returncode:
+            raise SystemExit(f"{self.name}: the controls cannot be observed: {done.stdout[-2000:]}")
+        seen = json.loads((self.logs / f"{self.name}.json").read_text(encoding="utf-8"))
+        print(f"{self.name:<10} {len(seen['controls'])} controls observed in {seen['seconds']} s", flush=True)
+        judged = [control for control in seen["controls"] if not control["reported"]]
+        return {control["id"] for control in judged if control["verdict"] in ("fail", "unknown")}
 
     def measure(self, step: str) -> Measure:
         log, report = self.ssh(AUDIT), self.ssh(REPORT)
@@ -202,6 +220,36 @@ def examine(host: Host, steps: Mapping[str, Mapping[str, Any]]) -> tuple[list[st
         if last.index < FLOORS[host.name, step]:
             wrong.append(f"{host.name}, {step}: index {last.index}, at least {FLOORS[host.name, step]} is expected")
     return wrong, last
+
+
+def weaken(host: Host, variables: Mapping[str, Any]) -> list[str]:
+    """Break one control after the other and let them stay broken over a restart, then mend them; returns what is wrong.
+
+    After each breakage exactly one more control has to fail; after a restart the same and those that only show then.
+    Then site.yml runs, and after another restart none fails.
+    """
+    wrong = []
+
+    def expect(when: str, failing: set[str]) -> None:
+        found = host.failing(variables)
+        print(f"{host.name:<10} {when}: {', '.join(sorted(found)) or 'none'} failing", flush=True)
+        if found != failing:
+            wrong.append(f"{host.name}, {when}: {sorted(found)} fail, expected is {sorted(failing)}")
+
+    expect("sound", set())
+    failing: set[str] = set()
+    for breakage in BREAKAGES:
+        host.ssh(f"sudo sh -c {shlex.quote(breakage.spoil)}")
+        if not breakage.after_restart:
+            failing |= {breakage.control}
+            expect(f"with {breakage.control} broken", failing)
+    host.restart()
+    expect("broken and restarted", {breakage.control for breakage in BREAKAGES})
+    host.ssh(f"sudo sh -c {shlex.quote('; '.join(breakage.mend for breakage in BREAKAGES if breakage.mend))}")
+    host.harden("mended", variables)
+    host.restart()
+    expect("mended and restarted", set())
+    return wrong
 
 
 def start(*wishes: str) -> Path:
@@ -236,13 +284,17 @@ def machine(logs: Path) -> tuple[list[str], Measure]:
         "baseline_grub_superuser": "boot",
         "baseline_grub_password_hash": boot_loader_hash(secrets.token_urlsafe()),
     }
-    return examine(host, {"defaults": defaults, "opt-in": {**defaults, **opt_in}})
+    everything = {**defaults, **opt_in}
+    wrong, last = examine(host, {"defaults": defaults, "opt-in": everything})
+    return wrong + weaken(host, everything), last
 
 
 def main() -> int:
     """Print the table; returns 1 when something is not as it should be."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--container-only", action="store_true", help="leave the virtual machine out")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--container-only", action="store_true", help="leave the virtual machine out")
+    only.add_argument("--machine-only", action="store_true", help="leave the container out")
     parser.add_argument("--keep", action="store_true", help="leave the last host running")
     arguments = parser.parse_args()
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -251,7 +303,8 @@ def main() -> int:
     logs.mkdir(parents=True, exist_ok=True)
     run([*HOSTS, "down", "--group", GROUP])
     wrong = []
-    for examination in (container,) if arguments.container_only else (container, machine):
+    chosen = [*([] if arguments.machine_only else [container]), *([] if arguments.container_only else [machine])]
+    for examination in chosen:
         found, last = examination(logs)
         wrong += found
         print(f"\nWhere Lynis still takes points, {examination.__name__}:")
