@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import json
-import os
+import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ import yaml
 HERE = Path(__file__).resolve().parent.parent
 ROOT = HERE.parents[1]
 TARGETS = ["plain12", "stack13"]
+# Where the program that observes is brought to.
+PLACE = "/root/bulwark-controls"
 EMPTY_PACKAGE = (
     "mkdir -p /root/e/DEBIAN; chmod 0755 /root/e/DEBIAN;"
     " printf '%s: %s\\n' Package talk Version 1 Architecture all Maintainer x Description x"
@@ -178,42 +179,53 @@ def broken_on(target: str) -> tuple[tuple[str, str, str], ...]:
     return TABLE[TARGETS.index(target) :: len(TARGETS)]
 
 
-def verdicts(target: str) -> dict[str, str]:
-    """Observe every control by one call of the module; returns the verdict of each that is not left to a person."""
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible")), target, "--become", "--one-line",
-         f"--inventory={ROOT / 'molecule/shared/inventory.py'}", f"--inventory={HERE / 'inventory'}",
-         "-m", "bulwark.hardening.controls", "-a", json.dumps({"controls": "{{ rows }}"}),
-         "-e", f"@{HARDENED / target}.json"],
-        cwd=ROOT, env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True, text=True, check=False,
+def as_root(scenario: Any, target: str, command: str, data: bytes) -> str:
+    """Let the administrator run a command of root; returns what it printed."""
+    line = ["ssh", "-F", str(scenario.ssh_config), target, f"sudo -n sh -c {shlex.quote(command)}"]
+    return subprocess.run(line, input=data, capture_output=True, check=True).stdout.decode()
+
+
+def bring_the_program_that_observes(scenario: Any, target: str) -> None:
+    """Copy it, so that each observation is one call of it and not one of Ansible."""
+    packed = subprocess.run(
+        ["tar", "-C", str(ROOT / "plugins/module_utils"), "--exclude=__pycache__", "-cf", "-", "controls",
+         "-C", str(ROOT / "tests/integration_hosts"), "controls_driver.py"],
+        capture_output=True, check=True,
     )  # fmt: skip
-    assert "=> {" in done.stdout, done.stdout + done.stderr
-    controls = json.loads(done.stdout[done.stdout.index("=> {") + 3 :])["controls"]
-    return {control["id"]: control["verdict"] for control in controls if not control["reported"]}
+    as_root(scenario, target, f"mkdir -p {PLACE}; tar -C {PLACE} -xf -", packed.stdout)
 
 
-def worse(target: str, sound: dict[str, str]) -> dict[str, str]:
+def verdicts(scenario: Any, target: str) -> dict[str, str]:
+    """Observe every control; returns the verdict of each that is not left to a person."""
+    rows = json.loads((HARDENED / f"{target}.json").read_text(encoding="utf-8"))["rows"]
+    said = as_root(scenario, target, f"python3 -B {PLACE}/controls_driver.py evaluate", json.dumps(rows).encode())
+    return {control["id"]: control["verdict"] for control in json.loads(said)["controls"] if not control["reported"]}
+
+
+def worse(scenario: Any, target: str, sound: dict[str, str]) -> dict[str, str]:
     """Return what is not as well as it was. AIDE's first database may come at any moment, which is for the better."""
-    return {name: verdict for name, verdict in verdicts(target).items() if verdict not in (sound[name], "pass")}
+    return {
+        name: verdict for name, verdict in verdicts(scenario, target).items() if verdict not in (sound[name], "pass")
+    }
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_control_fails_alone_when_exactly_that_is_broken(scenario: Any, target: str) -> None:
     host = scenario.host(target)
-    sound = verdicts(target)
+    bring_the_program_that_observes(scenario, target)
+    sound = verdicts(scenario, target)
     # The first database of AIDE is made later.
     assert {name for name, verdict in sound.items() if verdict in ("fail", "pending", "unknown")} <= {"OS-77"}
     found = {}
     for control, spoil, mend in broken_on(target):
         host.check_output(spoil)
-        found[control] = worse(target, sound)
+        found[control] = worse(scenario, target, sound)
         host.check_output(mend)
     # A mount that was changed by hand is pending: it is configured well, and will be right after the next start.
     assert {
         name: changed for name, changed in found.items() if changed not in ({name: "fail"}, {name: "pending"})
     } == {}
-    assert worse(target, sound) == {}
+    assert worse(scenario, target, sound) == {}
 
 
 def test_each_kind_has_a_control_that_was_weak_on_the_stock_host_and_is_broken_here() -> None:
