@@ -6,6 +6,7 @@
     python tests/lynis/run.py                   a container and a virtual machine, with the defaults and the opt-in rows
     python tests/lynis/run.py --container-only  the quick part
     python tests/lynis/run.py --machine-only    the slow part, at the end of which controls are broken on the machine
+    python tests/lynis/run.py --resume          the same again, without the steps that an earlier run has ended
 
 No test of Lynis is skipped and no profile is given. Prints the index and the points of each host, stock and hardened,
 and after the last step where Lynis still takes points, with its warnings and suggestions; docs/lynis.md answers those.
@@ -31,7 +32,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,6 @@ from ansible_collections.bulwark.hardening.plugins.plugin_utils import baseline_
 from tests.lynis.breakages import BREAKAGES  # noqa: E402
 
 HOSTS = [sys.executable, str(ROOT / "molecule/shared/hosts.py")]
-GROUP = "lynis"
 RELEASE = "debian12"
 FLOORS = {("container", "defaults"): 84, ("machine", "defaults"): 90, ("machine", "opt-in"): 95}
 # The opt-in rows that Lynis knows of.
@@ -53,6 +53,8 @@ OPT_IN = ("OS-23.usbguard", "OS-31", "OS-37", "OS-52", "OS-84.accounting", "OS-8
 FILE_SYSTEMS = ("/home", "/var", "/var/tmp", "/var/log", "/var/log/audit")
 # What an installer leaves: a boot menu. The disposable machine starts from it.
 BOOT_MENU = "sudo sh -c 'mkdir -p /boot/grub && update-grub'"
+# What no role can know, and the opt-in step sets as a site would: who may log in, and sessions in one connection.
+SITE = {"ssh_allow_groups": ["sudo"], "ssh_max_sessions": 2}
 # Emulated machines take their time to log in.
 SLOW: dict[str, Any] = {
     **{f"{role}_window_seconds": 300 for role in ("firewall", "ssh", "baseline")},
@@ -138,6 +140,30 @@ def serve_time(address: str) -> None:
     threading.Thread(target=serve, daemon=True).start()
 
 
+class Steps:
+    """What each step said and found wrong, kept so that a later run can go on after the last one that ended."""
+
+    def __init__(self, path: Path, resume: bool) -> None:
+        self.path = path
+        if not resume:
+            path.unlink(missing_ok=True)
+        self.ended: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what was made under this name, by this run or an earlier one."""
+        if name not in self.ended:
+            self.ended[name] = {"value": make()}
+            self.path.write_text(json.dumps(self.ended), encoding="utf-8")
+        return self.ended[name]["value"]
+
+    def take(self, name: str, step: Callable[[], list[str]]) -> list[str]:
+        """Take a step unless it has ended; returns what is wrong after it."""
+        if name in self.ended:
+            print(f"{name}: ended earlier", flush=True)
+        wrong: list[str] = self.kept(name, step)
+        return wrong
+
+
 @dataclass(frozen=True)
 class Run:
     """What a run of site.yml came to: how many tasks changed something, and the verdicts that nobody wants."""
@@ -179,7 +205,7 @@ class Host:
         self.restart()
 
     def restart(self) -> None:
-        done = run([*HOSTS, "reboot", f"{GROUP}/{self.name}"])
+        done = run([*HOSTS, "reboot", f"lynis-{self.name}/{self.name}"])
         if done.returncode:
             raise SystemExit(done.stderr)
 
@@ -204,22 +230,21 @@ class Host:
         return found
 
 
-def examine(host: Host, steps: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], Measure]:
-    """Harden a host step by step and measure after each; returns what is wrong, and the last measure."""
+def examine(host: Host, step: str, variables: Mapping[str, Any]) -> list[str]:
+    """Harden a host, restart it, harden it again and measure; returns what is wrong."""
     wrong = []
-    for step, variables in steps.items():
-        host.harden(step, variables)
-        host.settle()
-        again = host.harden(f"{step}-again", variables)
-        print(f"{host.name:<10} {step:<9} {again.controls}", flush=True)
-        if again.changed:
-            wrong.append(f"{host.name}, {step}: the run after a restart changed {again.changed} tasks")
-        if again.failing:
-            wrong.append(f"{host.name}, {step}: {', '.join(again.failing)} fail after a restart")
-        last = host.measure(step)
-        if last.index < FLOORS[host.name, step]:
-            wrong.append(f"{host.name}, {step}: index {last.index}, at least {FLOORS[host.name, step]} is expected")
-    return wrong, last
+    host.harden(step, variables)
+    host.settle()
+    again = host.harden(f"{step}-again", variables)
+    print(f"{host.name:<10} {step:<9} {again.controls}", flush=True)
+    if again.changed:
+        wrong.append(f"{host.name}, {step}: the run after a restart changed {again.changed} tasks")
+    if again.failing:
+        wrong.append(f"{host.name}, {step}: {', '.join(again.failing)} fail after a restart")
+    index, floor = host.measure(step).index, FLOORS[host.name, step]
+    if index < floor:
+        wrong.append(f"{host.name}, {step}: index {index}, at least {floor} is expected")
+    return wrong
 
 
 def weaken(host: Host, variables: Mapping[str, Any]) -> list[str]:
@@ -252,41 +277,67 @@ def weaken(host: Host, variables: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def start(*wishes: str) -> Path:
-    """Bring the group to exactly these hosts; returns its inventory."""
-    started = run([*HOSTS, "up", "--group", GROUP, *wishes])
+def start(name: str, kind: str, *options: str) -> Path:
+    """Start a host in a group of its own, unless it runs; returns the inventory."""
+    started = run([*HOSTS, "up", "--group", f"lynis-{name}", f"{name}={kind}", *options])
     if started.returncode:
         raise SystemExit(started.stderr)
     return Path(started.stdout.strip().splitlines()[-1])
 
 
-def container(logs: Path) -> tuple[list[str], Measure]:
+def stop(name: str) -> None:
+    run([*HOSTS, "down", "--group", f"lynis-{name}"])
+
+
+def container(logs: Path, steps: Steps) -> list[str]:
     """Measure a container, stock and with the defaults."""
-    host = Host("container", start(f"container={RELEASE}", "--install=container=lynis"), logs)
-    host.measure("stock")
-    return examine(host, {"defaults": {}})
+
+    def defaults() -> list[str]:
+        host = Host("container", start("container", RELEASE, "--install=container=lynis"), logs)
+        host.measure("stock")
+        return examine(host, "defaults", {})
+
+    return steps.take("container", defaults)
 
 
-def machine(logs: Path) -> tuple[list[str], Measure]:
-    """Measure a virtual machine: stock, with the defaults, and with the opt-in rows that Lynis knows."""
+def machine(logs: Path, steps: Steps) -> list[str]:
+    """Measure a virtual machine: stock, with the defaults and with opt-in rows; then weaken it."""
     disks = f"--file-systems=machine={','.join(FILE_SYSTEMS)}"
-    stock = Host("machine", start(f"machine={RELEASE}:vm", "--install=machine=lynis,grub2-common", disks), logs)
-    stock.ssh(BOOT_MENU)
-    stock.measure("stock")
-    run([*HOSTS, "down", "--group", GROUP])
-    host = Host("machine", start(f"machine={RELEASE}:vm", f"--install=machine={','.join(packages())}", disks), logs)
-    host.ssh(BOOT_MENU)
+
+    def stock() -> list[str]:
+        host = Host("machine", start("machine", f"{RELEASE}:vm", "--install=machine=lynis,grub2-common", disks), logs)
+        host.ssh(BOOT_MENU)
+        host.measure("stock")
+        stop("machine")
+        return []
+
+    def defaults() -> list[str]:
+        host.ssh(BOOT_MENU)
+        return examine(host, "defaults", variables)
+
+    steps.take("machine, stock", stock)
+    host = Host("machine", start("machine", f"{RELEASE}:vm", f"--install=machine={','.join(packages())}", disks), logs)
     gateway = host.ssh("ip -4 route show default").split()[2]
     serve_time(gateway)
-    defaults = {**SLOW, "baseline_time_servers": [gateway]}
-    opt_in = {
+    variables: dict[str, Any] = {**SLOW, "baseline_time_servers": [gateway]}
+    wrong = steps.take("machine, defaults", defaults)
+    variables |= SITE
+    variables |= {
         "baseline_opt_in": OPT_IN,
         "baseline_grub_superuser": "boot",
-        "baseline_grub_password_hash": boot_loader_hash(secrets.token_urlsafe()),
+        "baseline_grub_password_hash": steps.kept("hash", lambda: boot_loader_hash(secrets.token_urlsafe())),
     }
-    everything = {**defaults, **opt_in}
-    wrong, last = examine(host, {"defaults": defaults, "opt-in": everything})
-    return wrong + weaken(host, everything), last
+    wrong += steps.take("machine, opt-in", lambda: examine(host, "opt-in", variables))
+    return wrong + steps.take("machine, weakened", lambda: weaken(host, variables))
+
+
+def remarks(logs: Path, name: str, step: str) -> str:
+    """Return where Lynis still takes points, and what it says."""
+    texts = [(logs / f"{name}-{step}-{kind}").read_text(encoding="utf-8") for kind in ("lynis.log", "lynis-report.dat")]
+    found = read(*texts)
+    lost = [f"  {test:<10} {points:>2}  {reason[:90]}" for test, points, reason in found.lost]
+    said = [f"  {remark[:110]}" for remark in found.remarks]
+    return "\n".join([f"\nWhere Lynis still takes points, {name}, {step}:", *lost, "What it says:", *said])
 
 
 def main() -> int:
@@ -295,24 +346,33 @@ def main() -> int:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--container-only", action="store_true", help="leave the virtual machine out")
     only.add_argument("--machine-only", action="store_true", help="leave the container out")
-    parser.add_argument("--keep", action="store_true", help="leave the last host running")
+    parser.add_argument(
+        "--resume", action="store_true", help="leave out the steps that have ended; needs --keep before"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the hosts running")
     arguments = parser.parse_args()
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     os.environ.setdefault("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))
+    # An emulated machine may take longer than usual to let sudo begin.
+    os.environ.setdefault("ANSIBLE_TIMEOUT", "60")
     logs = ROOT / ".cache/lynis"
     logs.mkdir(parents=True, exist_ok=True)
-    run([*HOSTS, "down", "--group", GROUP])
+    steps = Steps(logs / "steps.json", arguments.resume)
     wrong = []
-    chosen = [*([] if arguments.machine_only else [container]), *([] if arguments.container_only else [machine])]
-    for examination in chosen:
-        found, last = examination(logs)
-        wrong += found
-        print(f"\nWhere Lynis still takes points, {examination.__name__}:")
-        print("\n".join(f"  {test:<10} {points:>2}  {reason[:90]}" for test, points, reason in last.lost))
-        print("\nWhat it says:")
-        print("\n".join(f"  {remark[:110]}" for remark in last.remarks), flush=True)
-    if not arguments.keep:
-        run([*HOSTS, "down", "--group", GROUP])
+    if not arguments.machine_only:
+        if not arguments.resume:
+            stop("container")
+        wrong += container(logs, steps)
+        print(remarks(logs, "container", "defaults"), flush=True)
+        if not arguments.keep:
+            stop("container")
+    if not arguments.container_only:
+        if not arguments.resume:
+            stop("machine")
+        wrong += machine(logs, steps)
+        print("\n".join(remarks(logs, "machine", step) for step in ("defaults", "opt-in")), flush=True)
+        if not arguments.keep:
+            stop("machine")
     print("\n".join(wrong) or "every index is at or above its floor, every control holds, nothing changes twice")
     return 1 if wrong else 0
 

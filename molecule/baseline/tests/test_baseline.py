@@ -75,6 +75,7 @@ def test_the_administrator_gets_in_and_up_and_others_do_not(scenario: Any, targe
     assert "Permission denied" in login(scenario, target, "su visitor -c true", f"{PASSWORD}\n").stderr
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("target", TARGETS)
 def test_users_change_their_passwords_to_strong_and_new_ones(scenario: Any, target: str) -> None:
     host = scenario.host(target)
@@ -94,6 +95,7 @@ def test_users_change_their_passwords_to_strong_and_new_ones(scenario: Any, targ
         host.check_output("userdel --remove changer 2>&1; sed -i '/^changer:/d' /etc/security/opasswd")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("target", TARGETS)
 def test_wrong_passwords_lock_an_account_until_it_is_opened(scenario: Any, target: str) -> None:
     host = scenario.host(target)

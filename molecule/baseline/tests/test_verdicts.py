@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,15 @@ WEAK = {
 
 @pytest.fixture(scope="session", name="now")
 def observed(scenario: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Let every target tell about its controls."""
-    folder = tmp_path_factory.mktemp("observed")
-    done = scenario.run_playbook(HERE / "observe.yml", "-e", f"observe_to={folder}")
-    assert done.returncode == 0, done.stdout + done.stderr
+    """Let every target tell about its controls, once for all processes that test."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "observed"
+    folder.mkdir(exist_ok=True)
+    with Path(folder, "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not Path(folder, f"{TARGETS[-1]}.json").exists():
+            done = scenario.run_playbook(HERE / "observe.yml", "-e", f"observe_to={folder}")
+            assert done.returncode == 0, done.stdout + done.stderr
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in TARGETS}
 
 
