@@ -1,0 +1,70 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The services that read certificates: their state, the check of their configuration, reload and restart."""
+
+from __future__ import annotations
+
+import subprocess
+import typing as t
+from dataclasses import dataclass
+
+from ..transaction.commands import ENVIRONMENT, run_command
+from ..transaction.state import Command
+from .model import RESTART, CertificateError, Service
+
+SYSTEMCTL = "systemctl"
+SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Unit:
+    exists: bool
+    active: bool
+    can_reload: bool
+
+
+def units(names: t.Iterable[str]) -> dict[str, Unit]:
+    """Return the state of each unit, with one call for all of them."""
+    wanted = sorted(set(names))
+    if not wanted:
+        return {}
+    try:
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # there is no AnsibleModule here
+            [SYSTEMCTL, "show", "--property=Id,LoadState,ActiveState,CanReload", "--", *wanted],
+            stdin=subprocess.DEVNULL, capture_output=True, env=ENVIRONMENT, timeout=SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CertificateError(
+            f"systemctl cannot be run: {error}; the services of certificates need systemd"
+        ) from error
+    blocks = [
+        dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        for block in done.stdout.decode(errors="replace").split("\n\n")
+        if block.strip()
+    ]
+    if done.returncode or len(blocks) != len(wanted):
+        raise CertificateError(f"systemctl does not say how {', '.join(wanted)} are: {done.stderr.decode().strip()}")
+    return {
+        name: Unit(
+            exists=block.get("LoadState") == "loaded",
+            active=block.get("ActiveState") in ("active", "reloading"),
+            can_reload=block.get("CanReload") == "yes",
+        )
+        for name, block in zip(wanted, blocks)
+    }
+
+
+def check(service: Service) -> str:
+    """Return why the program does not accept its configuration, empty if it does or is not asked."""
+    if not service.check:
+        return ""
+    done, line = run_command(Command(service.check, timeout_seconds=SECONDS))
+    return "" if done else f"{' '.join(service.check)} fails: {line}"
+
+
+def load(service: Service, unit: Unit) -> str:
+    """Let a service read its certificate anew; returns why it did not, empty if it did."""
+    verb = RESTART if service.on_change == RESTART or not unit.can_reload else service.on_change
+    done, line = run_command(Command((SYSTEMCTL, verb, "--", service.unit), timeout_seconds=SECONDS))
+    return "" if done else f"systemctl {verb} {service.unit} fails: {line}"

@@ -1,0 +1,289 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check certificates and issuers and name every fault with the path to the value; pure, used on the controller too.
+
+The paths carry the role's variable names, because that is what the user wrote.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+from .model import (
+    FILES,
+    ISSUER_KINDS,
+    KEY_MODES,
+    KEY_TYPES,
+    LIFE_DAYS_AT_MOST,
+    ON_CHANGE,
+    PRIVATE_CA,
+    PROTOCOLS,
+    USAGES,
+    covers,
+    is_address,
+)
+
+PREFIX = "tls_"
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
+DNS_NAME = re.compile(rf"(?:\*\.{LABEL}\.|(?:{LABEL}\.)*){LABEL}(?:\.{LABEL})*")
+DNS_NAME_AT_MOST = 253
+ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]{1,247}\.service")
+OPTION_KEYS = ("certificates", "issuers", "renew")
+# Set by the action plugin.
+OWN_KEYS = ("operation", "authorities", "issued", "private_keys")
+CERTIFICATE_KEYS = (
+    "name",
+    "issuer",
+    "names",
+    "usages",
+    "life_days",
+    "key_type",
+    "owner",
+    "group",
+    "mode",
+    "services",
+    "certificate_file",
+    "key_file",
+    "key_passphrase",
+)
+BROUGHT_KEYS = ("certificate_file", "key_file", "key_passphrase")
+SERVICE_KEYS = ("unit", "check", "on_change", "listeners")
+LISTENER_KEYS = ("address", "port", "server_name", "protocol")
+ISSUER_KEYS = ("name", "kind", "generations", "trust_file")
+GENERATION_KEYS = ("certificate_file", "key_file", "key_passphrase")
+
+
+def listed(values: t.Iterable[str]) -> str:
+    return ", ".join(values)
+
+
+def choice(value: t.Any, accepted: t.Sequence[str], path: str) -> list[str]:
+    """Return a problem when the value is none of the accepted ones; a value that is left out has its default."""
+    if value is None or (isinstance(value, str) and value in accepted):
+        return []
+    return [f"{path}: {value!r} is not accepted; accepted are {listed(accepted)}"]
+
+
+def keys(entry: t.Any, accepted: t.Sequence[str], required: t.Sequence[str], path: str) -> list[str]:
+    """Return what is wrong with the keys of a dictionary."""
+    if not isinstance(entry, t.Mapping):
+        return [f"{path}: {entry!r} is no dictionary; accepted is one with the keys {listed(accepted)}"]
+    found = [
+        f"{path}.{key}: there is no such key; accepted are {listed(accepted)}" for key in entry if key not in accepted
+    ]
+    return found + [f"{path}.{key}: is missing" for key in required if entry.get(key) in (None, "", [])]
+
+
+def as_list(value: t.Any, path: str) -> tuple[list[t.Any], list[str]]:
+    """Return the list and no problem, or an empty list and the problem."""
+    if value is None:
+        return [], []
+    if isinstance(value, (list, tuple)):
+        return list(value), []
+    return [], [f"{path}: {value!r} is not a list; write [{value}]"]
+
+
+def pattern(value: t.Any, accepted: re.Pattern[str], path: str, what: str) -> list[str]:
+    if value is None or (isinstance(value, str) and accepted.fullmatch(value)):
+        return []
+    return [f"{path}: {value!r} is not accepted; accepted is {what}"]
+
+
+def text(value: t.Any, path: str) -> list[str]:
+    if value is None or (isinstance(value, str) and value and "\0" not in value):
+        return []
+    return [f"{path}: {value!r} is not accepted; accepted is a text"]
+
+
+def number(value: t.Any, low: int, high: int, path: str, unit: str = "") -> list[str]:
+    try:
+        whole = None if isinstance(value, (bool, float)) else int(str(value))
+    except ValueError:
+        whole = None
+    if whole is None or not low <= whole <= high:
+        return [f"{path}: {value!r} is not accepted; accepted are {low} to {high}{unit}"]
+    return []
+
+
+def name_problem(value: t.Any, path: str) -> list[str]:
+    """Return what is wrong with a name that a certificate shall stand for."""
+    accepted = 'accepted are "www.example.org", "*.example.org", "192.0.2.1" and "2001:db8::1"'
+    if not isinstance(value, str):
+        return [f"{path}: {value!r} is not a name; {accepted}"]
+    if is_address(value):
+        plain = str(ipaddress.ip_address(value))
+        return [] if value == plain else [f"{path}: write {plain} instead of {value}"]
+    if not value.isascii():
+        return [f"{path}: {value!r} has letters that certificates cannot carry; write the name in its xn-- form"]
+    if value != value.lower():
+        return [f"{path}: write {value.lower()} instead of {value}"]
+    digits = value.replace(".", "").isdigit()
+    if digits or len(value) > DNS_NAME_AT_MOST or not DNS_NAME.fullmatch(value):
+        return [f"{path}: {value!r} is not a name; {accepted}"]
+    return []
+
+
+def listener_problems(entry: t.Any, names: t.Sequence[str], path: str) -> list[str]:
+    found = keys(entry, LISTENER_KEYS, ("port",), path)
+    if found:
+        return found
+    found += number(entry["port"], 1, 65535, f"{path}.port")
+    found += choice(entry.get("protocol"), PROTOCOLS, f"{path}.protocol")
+    address = entry.get("address")
+    if address is not None and not (isinstance(address, str) and is_address(address)):
+        found.append(f"{path}.address: {address!r} is not an address; accepted are as 192.0.2.1 and ::1")
+    server_name = entry.get("server_name")
+    if server_name is not None:
+        wrong = name_problem(server_name, f"{path}.server_name")
+        if not wrong and (server_name.startswith("*.") or not covers(names, server_name)):
+            covered = f"accepted is what its names cover: {listed(names)}"
+            wrong = [f"{path}.server_name: the certificate does not stand for {server_name}; {covered}"]
+        found += wrong
+    return found
+
+
+def service_problems(entry: t.Any, names: t.Sequence[str], path: str) -> list[str]:
+    found = keys(entry, SERVICE_KEYS, ("unit",), path)
+    if found:
+        return found
+    found += pattern(entry["unit"], UNIT, f"{path}.unit", "the name of a unit as nginx.service")
+    found += choice(entry.get("on_change"), ON_CHANGE, f"{path}.on_change")
+    check, wrong = as_list(entry.get("check"), f"{path}.check")
+    found += wrong
+    for index, word in enumerate(check):
+        found += text(word, f"{path}.check[{index}]")
+    if check and isinstance(check[0], str) and not check[0].startswith("/"):
+        found.append(f"{path}.check[0]: {check[0]!r} is not an absolute path; accepted is one as /usr/sbin/nginx")
+    listeners, wrong = as_list(entry.get("listeners"), f"{path}.listeners")
+    found += wrong
+    for index, listener in enumerate(listeners):
+        found += listener_problems(listener, names, f"{path}.listeners[{index}]")
+    return found
+
+
+def certificate_problems(entry: t.Any, issuers: t.Mapping[str, str], path: str) -> list[str]:
+    found = keys(entry, CERTIFICATE_KEYS, ("name", "issuer", "names"), path)
+    if found:
+        return found
+    found += pattern(entry["name"], NAME, f"{path}.name", "a letter and up to 62 of a-z, 0-9, _ and -")
+    found += choice(entry["issuer"], tuple(issuers), f"{path}.issuer")
+    names, wrong = as_list(entry["names"], f"{path}.names")
+    for index, name in enumerate(names):
+        wrong += name_problem(name, f"{path}.names[{index}]")
+    if not wrong:
+        twice = sorted({name for name in names if names.count(name) > 1})
+        wrong += [f"{path}.names: {name} is there twice" for name in twice]
+    found += wrong
+    usages, wrong = as_list(entry.get("usages"), f"{path}.usages")
+    found += wrong
+    for index, usage in enumerate(usages):
+        found += choice(usage, USAGES, f"{path}.usages[{index}]")
+    if entry.get("life_days") is not None:
+        found += number(entry["life_days"], 1, LIFE_DAYS_AT_MOST, f"{path}.life_days", " days")
+    found += choice(entry.get("key_type"), KEY_TYPES, f"{path}.key_type")
+    for key in ("owner", "group"):
+        found += pattern(entry.get(key), ACCOUNT, f"{path}.{key}", "the name of an account")
+    mode = entry.get("mode")
+    if mode is not None and mode not in KEY_MODES:
+        found.append(f"{path}.mode: {mode!r} is not accepted; accepted are {listed(KEY_MODES)}, written in quotes")
+    services, wrong = as_list(entry.get("services"), f"{path}.services")
+    found += wrong
+    usable = [name for name in names if isinstance(name, str)]
+    for index, service in enumerate(services):
+        found += service_problems(service, usable, f"{path}.services[{index}]")
+    return found + brought_problems(entry, issuers.get(str(entry["issuer"]), ""), path)
+
+
+def brought_problems(entry: t.Mapping[str, t.Any], kind: str, path: str) -> list[str]:
+    """Return what is wrong with the files of a certificate that the user brings."""
+    found = []
+    for key in BROUGHT_KEYS:
+        if kind == FILES:
+            found += (
+                secret(entry.get(key), f"{path}.{key}")
+                if key == "key_passphrase"
+                else text(entry.get(key), f"{path}.{key}")
+            )
+        elif kind and entry.get(key) is not None:
+            found.append(
+                f"{path}.{key}: is for an issuer of the kind {FILES}; {entry['issuer']} makes the certificate itself"
+            )
+    if kind == FILES:
+        found += [f"{path}.{key}: is missing" for key in ("certificate_file", "key_file") if not entry.get(key)]
+    return found
+
+
+def secret(value: t.Any, path: str) -> list[str]:
+    """Return a problem that does not show the value."""
+    return (
+        [] if value is None or (isinstance(value, str) and value) else [f"{path}: is not accepted; accepted is a text"]
+    )
+
+
+def issuer_problems(entry: t.Any, path: str) -> list[str]:
+    found = keys(entry, ISSUER_KEYS, ("name", "kind"), path)
+    if found:
+        return found
+    found += pattern(entry["name"], NAME, f"{path}.name", "a letter and up to 62 of a-z, 0-9, _ and -")
+    found += choice(entry["kind"], ISSUER_KINDS, f"{path}.kind")
+    generations, wrong = as_list(entry.get("generations"), f"{path}.generations")
+    found += wrong
+    if entry["kind"] == PRIVATE_CA:
+        if not generations and not wrong:
+            found.append(f"{path}.generations: is missing; accepted is a list of CAs, of which the last signs")
+        if entry.get("trust_file") is not None:
+            found.append(f"{path}.trust_file: is for the kind {FILES}; consumers trust the CAs in {path}.generations")
+    elif entry["kind"] == FILES:
+        if generations:
+            found.append(f"{path}.generations: is for the kind {PRIVATE_CA}; nothing is signed for {FILES}")
+        found += text(entry.get("trust_file"), f"{path}.trust_file")
+    for index, generation in enumerate(generations):
+        place = f"{path}.generations[{index}]"
+        wrong = keys(generation, GENERATION_KEYS, ("certificate_file", "key_file"), place)
+        if not wrong:
+            wrong += text(generation["certificate_file"], f"{place}.certificate_file")
+            wrong += text(generation["key_file"], f"{place}.key_file")
+            wrong += secret(generation.get("key_passphrase"), f"{place}.key_passphrase")
+        found += wrong
+    return found
+
+
+def duplicates(entries: t.Sequence[t.Any], path: str) -> list[str]:
+    names = [entry["name"] for entry in entries if isinstance(entry, t.Mapping) and isinstance(entry.get("name"), str)]
+    return [
+        f"{path}: {name} is there twice; give each its own name" for name in sorted(set(names)) if names.count(name) > 1
+    ]
+
+
+def problems(raw: t.Mapping[str, t.Any]) -> list[str]:
+    """Return one sentence for each fault of the module's options; an empty list means that they can be planned."""
+    found = [
+        f"{PREFIX}{key}: unknown option; accepted are {listed(PREFIX + name for name in OPTION_KEYS)}"
+        for key in raw
+        if key not in (*OPTION_KEYS, *OWN_KEYS) and not str(key).startswith("_")
+    ]
+    issuers, wrong = as_list(raw.get("issuers"), f"{PREFIX}issuers")
+    found += wrong
+    for index, entry in enumerate(issuers):
+        found += issuer_problems(entry, f"{PREFIX}issuers[{index}]")
+    kinds = {
+        str(entry["name"]): str(entry.get("kind"))
+        for entry in issuers
+        if isinstance(entry, t.Mapping) and isinstance(entry.get("name"), str)
+    }
+    certificates, wrong = as_list(raw.get("certificates"), f"{PREFIX}certificates")
+    found += wrong
+    for index, entry in enumerate(certificates):
+        found += certificate_problems(entry, kinds, f"{PREFIX}certificates[{index}]")
+    found += duplicates(issuers, f"{PREFIX}issuers") + duplicates(certificates, f"{PREFIX}certificates")
+    renew, wrong = as_list(raw.get("renew"), f"{PREFIX}renew")
+    known = [str(entry.get("name")) for entry in certificates if isinstance(entry, t.Mapping)]
+    found += wrong
+    for index, name in enumerate(renew):
+        found += choice(name, known, f"{PREFIX}renew[{index}]")
+    return found
