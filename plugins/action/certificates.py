@@ -1,7 +1,7 @@
 # Copyright (c) 2026, bulwark.hardening contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Controller side of the certificates module: checks the policy, asks the host what is due, signs that, hands it back."""
+"""Controller side of the certificates module: checks the policy, asks the host what is due, signs it, hands it back."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not ann
     def execute(self, arguments: Result, variables: Result) -> Result:
         sent = {**arguments, **without_passphrases(arguments)}
         planned = self.call({**sent, "operation": "plan"}, variables)
+        requests, due = planned.pop("requests", ()), planned.pop("due", ())
         if planned.get("failed") or planned.get("unreachable") or self._task.check_mode or not planned.get("changed"):
             return planned
-        issued = [*self.sign(planned["requests"], arguments), *self.hand_over(planned["due"], arguments)]
-        keys = self.private_keys(planned["due"], arguments)
+        issued = [*self.sign(requests, arguments), *self.hand_over(due)]
+        keys = self.private_keys(due, arguments)
         if keys:
             self.keep_in_memory()
         done = self.call({**sent, "operation": "deploy", "issued": issued, "private_keys": keys}, variables)
-        done["reasons"] = planned["reasons"]
-        return done
+        return {**done, "reasons": planned["reasons"]}
 
     def call(self, arguments: Result, variables: Result) -> Result:
         result: Result = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables)
@@ -140,7 +140,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not ann
             return str(self._loader.get_text_file_contents(found)).encode()
         except AnsibleError as error:
             raise CertificateError(
-                f"{path}: {file} cannot be opened; give the vault password with which it was encrypted ({error.message})"
+                f"{path}: {file} cannot be opened; give the vault password that encrypted it ({error.message})"
             ) from error
 
     def refuse_plain_key(self, file: str, path: str) -> None:
@@ -187,7 +187,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not ann
         content, passphrase = self.secret(issuer["generations"][last], path)
         return authority.open_authority_key(generation, content, passphrase, f"{path}.key_file")
 
-    def hand_over(self, due: t.Sequence[str], arguments: Result) -> list[Result]:
+    def hand_over(self, due: t.Sequence[str]) -> list[Result]:
         """Return the certificates that the user brought, each without the root, which clients have already."""
         issued = []
         for name in due:

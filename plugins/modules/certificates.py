@@ -15,7 +15,7 @@ description:
   - Brings all certificates of a host to what is wished, in one call when nothing is due and in two when something is.
   - A private key is made on the host and never leaves it. The CA signs a request on the controller, where its key is
     opened in memory only.
-  - A certificate is swapped in only if key, chain, names, usage and validity are right, OpenSSL having tried it. Key and
+  - A certificate is swapped in only if key, chain, names, usage and validity are right, and OpenSSL takes it. Key and
     certificate change together, by one symbolic link.
   - Each service that runs is then reloaded until every listener serves what is deployed. If one does not, the
     certificate before it is put back, that one is proven, and the task fails.
@@ -351,6 +351,8 @@ def main() -> None:
     except CertificateError as error:
         module.fail_json(msg=str(error))
         return
+    for warning in result.pop("warnings"):
+        module.warn(warning)
     if result.get("failed"):
         module.fail_json(**result)
         return

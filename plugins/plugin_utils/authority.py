@@ -110,7 +110,7 @@ def life(generation: Generation, wished: Certificate, now: datetime) -> tuple[da
     end = min(start + timedelta(days=wished.life_days), generation.facts.not_after, generation.root_facts.not_after)
     if end - now < LEAST_LIFE:
         raise CertificateError(
-            f"the CA {generation.facts.subject} ends at {iso(end)}; make a new one and add it as the last of generations"
+            f"the CA {generation.facts.subject} ends at {iso(end)}; add a new one as the last of generations"
         )
     return start, end
 

@@ -41,8 +41,9 @@ def version_name(version: int) -> str:
 class Store:
     """The certificates of one host. Everything raises CertificateError with the path that is not as it must be."""
 
-    def __init__(self, root: str = ROOT) -> None:
+    def __init__(self, root: str = ROOT, owner: tuple[int, int] = (0, 0)) -> None:
         self.root = root
+        self.uid, self.gid = owner
 
     def path(self, name: str, *parts: str) -> str:
         return "/".join((self.root, name, *parts))
@@ -142,7 +143,7 @@ class Store:
                 with _below(parent, directory) as descriptor:
                     for file, content in ((KEY, key), (REQUEST, request)):
                         if content is not None:
-                            files.replace_at(descriptor, file, content, 0o600, 0, 0)
+                            files.replace_at(descriptor, file, content, 0o600, self.uid, self.gid)
         return version
 
     def add_certificate(self, name: str, certificate: bytes, chain: bytes) -> None:
@@ -151,7 +152,7 @@ class Store:
         contents = {CHAIN: chain, FULL_CHAIN: certificate + chain, CERTIFICATE: certificate}
         with self._told(self.path(name, directory)), files.directory(self.path(name, directory)) as descriptor:
             for file, content in contents.items():
-                files.replace_at(descriptor, file, content, 0o600, 0, 0)
+                files.replace_at(descriptor, file, content, 0o600, self.uid, self.gid)
 
     def drop_staged(self, name: str) -> None:
         """Forget a candidate that was refused, its key with it."""
@@ -165,7 +166,7 @@ class Store:
         staged, final = version_name(version) + STAGED, version_name(version)
         with self._told(self.path(name, staged)), files.directory(self.path(name)) as parent:
             with _below(parent, staged) as descriptor:
-                _set_access(descriptor, uid, gid, mode)
+                self._set_access(descriptor, uid, gid, mode)
                 os.fchmod(descriptor, 0o755)
                 os.fsync(descriptor)
             os.rename(staged, final, src_dir_fd=parent, dst_dir_fd=parent)
@@ -202,25 +203,25 @@ class Store:
             faults.append(f"its key has mode {stat.S_IMODE(found.st_mode):04o} and should have {mode:04o}")
         if (found.st_uid, found.st_gid) != (uid, gid):
             faults.append(f"its key belongs to {found.st_uid}:{found.st_gid} and should to {uid}:{gid}")
-        if stat.S_IMODE(own.st_mode) != 0o755 or (own.st_uid, own.st_gid) != (0, 0):
+        if stat.S_IMODE(own.st_mode) != 0o755 or (own.st_uid, own.st_gid) != (self.uid, self.gid):
             faults.append(f"{path} should be root's own with mode 0755")
         return faults
 
     def repair_access(self, name: str, uid: int, gid: int, mode: int) -> None:
         path = self.path(name, version_name(self.current(name)))
         with self._told(path), files.directory(path) as descriptor:
-            os.fchown(descriptor, 0, 0)
-            _set_access(descriptor, uid, gid, mode)
+            os.fchown(descriptor, self.uid, self.gid)
+            self._set_access(descriptor, uid, gid, mode)
             os.fchmod(descriptor, 0o755)
 
     def write_trust(self, name: str, trust: bytes) -> None:
         with self._told(self.path(name, TRUST)):
-            files.write_file(self.path(name, TRUST), trust, 0o644)
+            files.write_file(self.path(name, TRUST), trust, 0o644, self.uid, self.gid)
 
     def write_proven(self, name: str, version: int, units: t.Iterable[str]) -> None:
         content = {"version": version, "trust": digest(self.trust(name)), "units": sorted(units)}
         with self._told(self.path(name, PROVEN)):
-            files.write_file(self.path(name, PROVEN), json.dumps(content).encode() + b"\n", 0o644)
+            files.write_file(self.path(name, PROVEN), json.dumps(content).encode() + b"\n", 0o644, self.uid, self.gid)
 
     def prune(self, name: str) -> None:
         """Remove every version but the current one, the one before it, and the staged one."""
@@ -228,6 +229,25 @@ class Store:
         for version, staged in self.versions(name).items():
             if not staged and version not in keep:
                 self._remove(name, version_name(version))
+
+    def _set_access(self, directory: int, uid: int, gid: int, mode: int) -> None:
+        """Give the key to its consumer and the certificates to everybody.
+
+        The owner comes first: a change of it may clear bits of the mode.
+        """
+        for file, owner, group, wished in (
+            (KEY, uid, gid, mode),
+            (REQUEST, self.uid, self.gid, 0o600),
+            *((file, self.uid, self.gid, 0o644) for file in (CERTIFICATE, CHAIN, FULL_CHAIN)),
+        ):
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = os.open(file, files.READ, dir_fd=directory)
+                try:
+                    os.fchown(descriptor, owner, group)
+                    os.fchmod(descriptor, wished)
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
 
     def _read(self, directory: str, file: str) -> bytes | None:
         try:
@@ -268,23 +288,3 @@ def _below(parent: int, name: str) -> t.Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _set_access(directory: int, uid: int, gid: int, mode: int) -> None:
-    """Give the key to its consumer and the certificates to everybody. The owner comes first: a change of it may
-    clear mode bits, and never opens a file."""
-    for file, owner, group, wished in (
-        (KEY, uid, gid, mode),
-        (REQUEST, 0, 0, 0o600),
-        *((file, 0, 0, 0o644) for file in (CERTIFICATE, CHAIN, FULL_CHAIN)),
-    ):
-        try:
-            descriptor = os.open(file, files.READ, dir_fd=directory)
-        except FileNotFoundError:
-            continue
-        try:
-            os.fchown(descriptor, owner, group)
-            os.fchmod(descriptor, wished)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -72,7 +72,8 @@ def choice(value: t.Any, accepted: t.Sequence[str], path: str) -> list[str]:
 def keys(entry: t.Any, accepted: t.Sequence[str], required: t.Sequence[str], path: str) -> list[str]:
     """Return what is wrong with the keys of a dictionary."""
     if not isinstance(entry, t.Mapping):
-        return [f"{path}: {entry!r} is no dictionary; accepted is one with the keys {listed(accepted)}"]
+        what = "a list" if isinstance(entry, (list, tuple)) else repr(entry)
+        return [f"{path}: {what} is no dictionary; accepted is one with the keys {listed(accepted)}"]
     found = [
         f"{path}.{key}: there is no such key; accepted are {listed(accepted)}" for key in entry if key not in accepted
     ]
@@ -85,6 +86,9 @@ def as_list(value: t.Any, path: str) -> tuple[list[t.Any], list[str]]:
         return [], []
     if isinstance(value, (list, tuple)):
         return list(value), []
+    if isinstance(value, t.Mapping):
+        # It may hold a passphrase.
+        return [], [f"{path}: a dictionary is not a list; write it as the first entry of one"]
     return [], [f"{path}: {value!r} is not a list; write [{value}]"]
 
 

@@ -1,0 +1,142 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every wrong value is refused with the path to it, and no secret is in the sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.validate import problems
+
+SERVICE: dict[str, Any] = {"unit": "nginx.service", "check": ["/usr/sbin/nginx", "-t"], "listeners": [{"port": 443}]}
+GENERATION = {"certificate_file": "ca.pem", "key_file": "ca.key", "key_passphrase": "hidden-word"}
+ISSUER: dict[str, Any] = {"name": "internal", "kind": "private_ca", "generations": [GENERATION]}
+BROUGHT: dict[str, Any] = {"name": "brought", "kind": "files"}
+CERTIFICATE: dict[str, Any] = {
+    "name": "web", "issuer": "internal", "names": ["www.example.org", "*.example.net", "192.0.2.1"],
+    "services": [SERVICE],
+}  # fmt: skip
+FILES = {"issuer": "brought", "certificate_file": "a.pem", "key_file": "a.key"}
+
+
+def policy(**values: Any) -> dict[str, Any]:
+    return {"issuers": [ISSUER, BROUGHT], "certificates": [{**CERTIFICATE, **values}]}
+
+
+def service(**values: Any) -> dict[str, Any]:
+    return policy(services=[{**SERVICE, **values}])
+
+
+def listener(**values: Any) -> dict[str, Any]:
+    return service(listeners=[{"port": 443, **values}])
+
+
+def issuer(**values: Any) -> dict[str, Any]:
+    return {"issuers": [{**ISSUER, **values}], "certificates": []}
+
+
+GOOD = [
+    {},
+    policy(),
+    policy(life_days=90, usages=["server", "client"], key_type="rsa_4096", owner="a", group="ssl-cert", mode="0440"),
+    policy(**FILES, key_passphrase="hidden-word"),
+    listener(protocol="postgresql", address="::1", server_name="any.example.net"),
+    service(on_change="restart", check=[]),
+    {**policy(), "renew": ["web"]},
+    issuer(generations=[GENERATION, GENERATION]),
+]
+
+# What is wrong, the path to it, and a word of what to do.
+BAD = [
+    ({"certificate": []}, "tls_certificate: unknown option", "tls_certificates"),
+    ({"certificates": "web"}, "tls_certificates: 'web' is not a list", "[web]"),
+    ({"certificates": ["web"]}, "tls_certificates[0]: 'web' is no dictionary", "issuer"),
+    (policy(name="Web"), "tls_certificates[0].name: 'Web'", "a-z"),
+    (policy(name="../etc"), "tls_certificates[0].name: '../etc'", "a-z"),
+    (policy(name=None), "tls_certificates[0].name: is missing", ""),
+    (policy(issuer="other"), "tls_certificates[0].issuer: 'other'", "internal, brought"),
+    (policy(names=[]), "tls_certificates[0].names: is missing", ""),
+    (policy(names="www.example.org"), "tls_certificates[0].names: 'www.example.org' is not a list", ""),
+    (policy(names=["www.example.org", "a b"]), "tls_certificates[0].names[1]: 'a b'", "192.0.2.1"),
+    (policy(names=["WWW.example.org"]), "tls_certificates[0].names[0]: write www.example.org", ""),
+    (policy(names=["bücher.example.org"]), "tls_certificates[0].names[0]", "xn--"),
+    (policy(names=["*.org"]), "tls_certificates[0].names[0]: '*.org'", "*.example.org"),
+    (policy(names=["*"]), "tls_certificates[0].names[0]: '*'", ""),
+    (policy(names=["a.*.example.org"]), "tls_certificates[0].names[0]", ""),
+    (policy(names=["192.0.2.0/24"]), "tls_certificates[0].names[0]", ""),
+    (policy(names=["192.0.2.300"]), "tls_certificates[0].names[0]", ""),
+    (policy(names=["2001:db8:0::1"]), "tls_certificates[0].names[0]: write 2001:db8::1", ""),
+    (policy(names=["www.example.org."]), "tls_certificates[0].names[0]", ""),
+    (policy(names=[f"{'a' * 64}.example.org"]), "tls_certificates[0].names[0]", ""),
+    (policy(names=[443]), "tls_certificates[0].names[0]: 443 is not a name", ""),
+    (policy(names=["a.example.org", "a.example.org"]), "tls_certificates[0].names: a.example.org is there twice", ""),
+    (policy(life_days=91), "tls_certificates[0].life_days: 91", "1 to 90 days"),
+    (policy(life_days=0), "tls_certificates[0].life_days: 0", "1 to 90 days"),
+    (policy(life_days="30d"), "tls_certificates[0].life_days: '30d'", "1 to 90 days"),
+    (policy(life_days=True), "tls_certificates[0].life_days: True", "1 to 90 days"),
+    (policy(usages=["email"]), "tls_certificates[0].usages[0]: 'email'", "server, client"),
+    (policy(key_type="dsa"), "tls_certificates[0].key_type: 'dsa'", "ecdsa_p256"),
+    (policy(owner="a:b"), "tls_certificates[0].owner: 'a:b'", "account"),
+    (policy(mode="0644"), "tls_certificates[0].mode: '0644'", "0640"),
+    (policy(mode=0o640), "tls_certificates[0].mode: 416", "in quotes"),
+    (policy(key_file="a.key"), "tls_certificates[0].key_file: is for an issuer of the kind files", "internal"),
+    (policy(issuer="brought"), "tls_certificates[0].certificate_file: is missing", ""),
+    (policy(**{**FILES, "key_file": None}), "tls_certificates[0].key_file: is missing", ""),
+    (policy(**FILES, key_passphrase=["hidden-word"]), "tls_certificates[0].key_passphrase: is not accepted", "text"),
+    (policy(colour="red"), "tls_certificates[0].colour: there is no such key", "names"),
+    (service(unit="nginx"), "tls_certificates[0].services[0].unit: 'nginx'", "nginx.service"),
+    (service(unit="-a.timer"), "tls_certificates[0].services[0].unit", ""),
+    (service(check="nginx -t"), "tls_certificates[0].services[0].check: 'nginx -t' is not a list", ""),
+    (service(check=["nginx", "-t"]), "tls_certificates[0].services[0].check[0]: 'nginx'", "absolute"),
+    (service(check=["/usr/sbin/nginx", 7]), "tls_certificates[0].services[0].check[1]: 7", "text"),
+    (service(on_change="ignore"), "tls_certificates[0].services[0].on_change: 'ignore'", "reload, restart"),
+    (listener(port=0), "tls_certificates[0].services[0].listeners[0].port: 0", "1 to 65535"),
+    (listener(port=None), "tls_certificates[0].services[0].listeners[0].port: is missing", ""),
+    (listener(address="localhost"), "tls_certificates[0].services[0].listeners[0].address: 'localhost'", "::1"),
+    (listener(protocol="smtp"), "tls_certificates[0].services[0].listeners[0].protocol: 'smtp'", "postgresql"),
+    (listener(server_name="example.org"), "listeners[0].server_name: the certificate does not stand", "192.0.2.1"),
+    (listener(server_name="*.example.net"), "listeners[0].server_name: the certificate does not stand", ""),
+    (issuer(name="CA 1"), "tls_issuers[0].name: 'CA 1'", "a-z"),
+    (issuer(kind="acme2"), "tls_issuers[0].kind: 'acme2'", "private_ca, files"),
+    (issuer(generations=[]), "tls_issuers[0].generations: is missing", "last signs"),
+    (issuer(generations=GENERATION), "tls_issuers[0].generations: a dictionary", "first entry"),
+    (issuer(generations=[{"key_file": "a"}]), "tls_issuers[0].generations[0].certificate_file: is missing", ""),
+    (issuer(generations=[{**GENERATION, "key_passphrase": 5}]), "generations[0].key_passphrase: is not", "text"),
+    (issuer(trust_file="a.pem"), "tls_issuers[0].trust_file: is for the kind files", "generations"),
+    (issuer(kind="files"), "tls_issuers[0].generations: is for the kind private_ca", ""),
+    ({**policy(), "renew": ["mail"]}, "tls_renew[0]: 'mail'", "web"),
+    ({**policy(), "certificates": [CERTIFICATE, CERTIFICATE]}, "tls_certificates: web is there twice", "own name"),
+    ({**policy(), "issuers": [ISSUER, ISSUER]}, "tls_issuers: internal is there twice", "own name"),
+]
+
+
+@pytest.mark.parametrize("raw", GOOD)
+def test_a_good_policy_is_accepted(raw: dict[str, Any]) -> None:
+    assert problems(raw) == []
+
+
+@pytest.mark.parametrize(("raw", "path", "advice"), BAD)
+def test_a_wrong_value_is_refused_with_its_path(raw: dict[str, Any], path: str, advice: str) -> None:
+    found = problems(raw)
+    assert any(path in problem and advice in problem for problem in found), found
+    assert len(found) <= 3
+    assert "hidden-word" not in " ".join(found)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*CERTIFICATE, *ISSUER, "x"]), inner),
+    max_leaves=8,
+)
+
+
+@given(ANYTHING, ANYTHING, st.sampled_from(["names", "services", "usages", "generations", "mode", "check"]))
+def test_no_value_ends_in_an_exception(one: Any, other: Any, key: str) -> None:
+    problems({"certificates": one, "issuers": other, "renew": one})
+    problems({"issuers": [{**ISSUER, key: one}], "certificates": [{**CERTIFICATE, key: other}]})
+    problems(service(**{key: one}))
