@@ -34,7 +34,7 @@ class Generation:
     """A CA without its key: the certificate that signs, those between it and the root, and the root that is trusted."""
 
     facts: Facts
-    root_facts: Facts
+    all_facts: tuple[Facts, ...]
     chain: bytes
     root: bytes
     signer: t.Any
@@ -66,7 +66,7 @@ def read_generation(content: bytes, path: str) -> Generation:
             f"{path}: the last certificate must be the root, which consumers trust; add {chain[-1].issuer}"
         )
     signer = x509.load_certificate(blocks[0])
-    return Generation(chain[0], chain[-1], b"".join(blocks[:-1]), blocks[-1], signer)
+    return Generation(chain[0], tuple(chain), b"".join(blocks[:-1]), blocks[-1], signer)
 
 
 def _told(path: str, block: bytes) -> Facts:
@@ -99,20 +99,20 @@ def open_authority_key(generation: Generation, content: bytes, passphrase: str |
 
 def life(generation: Generation, wished: Certificate, now: datetime) -> tuple[datetime, datetime]:
     """Return from when to when a certificate is valid: never longer than any CA above it. Raises CertificateError."""
-    for facts in (generation.facts, generation.root_facts):
+    for facts in generation.all_facts:
         for fault in time_faults(facts, now, f"the CA {facts.subject}"):
             raise CertificateError(fault)
     if not 1 <= wished.life_days <= LIFE_DAYS_AT_MOST:
         raise CertificateError(
             f"{wished.name}: a life of {wished.life_days} days is not accepted; accepted are 1 to {LIFE_DAYS_AT_MOST}"
         )
-    start = max(now - BACKDATE, generation.facts.not_before, generation.root_facts.not_before).replace(microsecond=0)
-    end = min(start + timedelta(days=wished.life_days), generation.facts.not_after, generation.root_facts.not_after)
+    start = max(now - BACKDATE, *(facts.not_before for facts in generation.all_facts)).replace(microsecond=0)
+    end = min(facts.not_after for facts in generation.all_facts)
     if end - now < LEAST_LIFE:
         raise CertificateError(
             f"the CA {generation.facts.subject} ends at {iso(end)}; add a new one as the last of generations"
         )
-    return start, end
+    return start, min(start + timedelta(days=wished.life_days), end)
 
 
 def sign(generation: Generation, key: t.Any, request_pem: bytes, wished: Certificate, now: datetime) -> bytes:

@@ -17,7 +17,7 @@ from ..transaction.clock import Clock, iso
 from . import consumers, judge, probe, x509
 from .facts import Facts
 from .model import FILES, Authority, Certificate, CertificateError, Listener, build, build_authorities
-from .planner import Deployed, Served, deploy_reasons, issue_reasons, renewal
+from .planner import Deployed, Served, deploy_reasons, issue_reasons, renewal, units_behind
 from .store import CERTIFICATE, FULL_CHAIN, KEY, REQUEST, STAGED, Store, digest, version_name
 from .validate import problems
 
@@ -39,6 +39,8 @@ class State:
     deployed: Deployed
     issue: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
+    # The units that do not use what is deployed.
+    behind: set[str] = field(default_factory=set)
     swapped: bool = False
     # The version before it is back, or its services need not be looked at again for another reason.
     settled: bool = False
@@ -127,6 +129,7 @@ class Change:
                 state.issue = ["its renewal was asked for"]
             answers = {listener: served[listener] for listener in state.wished.listeners if listener in served}
             state.other = deploy_reasons(state.wished, state.deployed, answers)
+            state.behind = units_behind(state.wished, state.deployed, answers)
             state.warnings = [
                 f"{state.name}: {listener} {answer.fault}, so nobody can see what it serves"
                 for listener, answer in answers.items()
@@ -310,7 +313,7 @@ class Change:
         units = self.units()
         for name in sorted(units):
             users = [state for state in states if any(service.unit == name for service in state.wished.services)]
-            concerned = [state for state in users if not state.settled and (state.swapped or state.other)]
+            concerned = [state for state in users if not state.settled and (state.swapped or name in state.behind)]
             if not concerned or not units[name].active:
                 continue
             fault = self.load_and_prove(name, units[name], users, concerned)

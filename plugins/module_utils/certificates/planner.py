@@ -96,5 +96,22 @@ def deploy_reasons(wished: Certificate, deployed: Deployed, served: t.Mapping[Li
     return reasons
 
 
+def units_behind(wished: Certificate, deployed: Deployed, served: t.Mapping[Listener, Served]) -> set[str]:
+    """Return the units that do not use what is deployed, or were not shown to."""
+    if deployed.facts is None:
+        return set()
+    return {
+        service.unit
+        for service in wished.services
+        if deployed.trust_differs
+        or service.unit not in deployed.proven_units
+        or any(
+            not served[listener].absent and served[listener].fingerprint != deployed.facts.fingerprint
+            for listener in service.listeners
+            if listener in served
+        )
+    }
+
+
 def _listed(usages: t.Iterable[str]) -> str:
     return " and ".join(sorted(usages)) or "nothing"

@@ -1,0 +1,335 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Issue, renew, refuse, put back; and what is left when a run ends anywhere."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates import change, consumers, probe, x509
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.model import CertificateError
+from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.clock import Clock
+
+from . import pki
+from .box import UNIT, UNITS, Box
+from .listener import TLSServer
+
+
+class LaterClock(Clock):
+    """The real clock, some days on."""
+
+    days = 0
+
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc) + timedelta(days=self.days)
+
+
+@pytest.fixture
+def box(tmp_path: Path, ca: pki.TestCA, monkeypatch: pytest.MonkeyPatch) -> Box:
+    box = Box(tmp_path, ca)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(consumers, "units", box.units)
+    monkeypatch.setattr(consumers, "check", box.check)
+    monkeypatch.setattr(consumers, "load", box.load)
+    monkeypatch.setattr(change, "PROVE_SECONDS", 0.6)
+    monkeypatch.setattr(change, "POLL_SECONDS", 0.01)
+    return box
+
+
+@pytest.fixture
+def serving(box: Box) -> Iterator[Box]:
+    """A box whose services serve what was deployed, proven."""
+    box.run()
+    with box.serving():
+        box.run()
+        assert box.plan()["changed"] is False
+        box.loads.clear()
+        yield box
+
+
+def test_check_mode_changes_nothing_and_says_what_is_due(box: Box) -> None:
+    planned = box.plan(check_mode=True)
+    assert planned["reasons"] == ["web: no certificate is deployed"]
+    assert planned["requests"] == []
+    assert planned["diff"]["before"]["web"]["version"] == 0
+    assert planned["diff"]["after"]["web"]["names"] == ["www.example.org"]
+    assert not (box.path / "tls").exists()
+
+
+def test_a_certificate_is_issued_and_a_second_run_changes_nothing(box: Box) -> None:
+    done = box.run()
+    assert done["changed"] is True
+    assert done["certificates"][0]["version"] == 1
+    assert done["diff"]["after"]["web"]["fingerprint"] == box.deployed()
+    key = Path(box.current("key.pem"))
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert box.plan()["changed"] is False
+    assert box.plan(check_mode=True)["changed"] is False
+    assert key.read_text() not in str(done)
+
+
+def test_the_key_stays_on_the_host_and_is_asked_for_once(box: Box) -> None:
+    first, second = box.plan(), box.plan()
+    assert first["requests"] == second["requests"]
+    assert "PRIVATE" not in str(first)
+    key = (box.path / "tls/web/v0001.staged/key.pem").read_text()
+    assert key.split("\n")[1] not in str(first)
+
+
+def test_another_wish_takes_another_request(box: Box) -> None:
+    first = box.plan()
+    second = box.plan(names=["mail.example.org"])
+    assert first["requests"] != second["requests"]
+    assert x509.request_facts(second["requests"][0]["request"].encode()).names == ("mail.example.org",)
+    third = box.plan(key_type="ecdsa_p384")
+    assert x509.request_facts(third["requests"][0]["request"].encode()).key_type == "ecdsa_p384"
+    assert list(box.store.versions("web")) == [1]
+
+
+def test_services_serve_what_is_deployed_after_a_renewal(serving: Box) -> None:
+    before = serving.deployed()
+    serving.renew = ["web"]
+    done = serving.run()
+    assert done["reasons"] == ["web: its renewal was asked for"]
+    assert "failed" not in done
+    assert serving.deployed() != before
+    assert serving.fingerprints() == {serving.deployed()}
+    assert sorted(serving.loads) == sorted(UNITS)
+    serving.renew = []
+    assert serving.plan()["changed"] is False
+
+
+def test_two_thirds_of_a_life_are_enough(box: Box) -> None:
+    clock = box.clock = LaterClock()
+    box.run()
+    clock.days = 16
+    assert box.plan()["changed"] is False
+    clock.days = 21
+    assert "two thirds of its life are over" in box.plan()["reasons"][0]
+
+
+def test_a_listener_that_serves_something_else_is_reloaded(serving: Box) -> None:
+    server = serving.servers[UNIT]
+    pem, key = serving.path / "other.pem", serving.path / "other.key"
+    key.write_bytes(x509.make_key("ecdsa_p256"))
+    pem.write_bytes(pki.leaf(serving.ca, key.read_bytes()) + serving.ca.generation.chain)
+    deployed, server.paths = server.paths, (str(pem), str(key))
+    server.load()
+    server.paths = deployed
+    planned = serving.plan()
+    assert planned["reasons"] == [f"web: 127.0.0.1:{server.port} (www.example.org) serves another one"]
+    assert planned["requests"] == []
+    assert "failed" not in serving.deploy([])
+    assert serving.fingerprints() == {serving.deployed()}
+    assert serving.loads == [UNIT]
+
+
+@pytest.mark.parametrize("complaint", ["it does not reload", ""])
+@pytest.mark.parametrize("unit", UNITS)
+def test_what_is_not_served_is_put_back_and_the_task_fails(serving: Box, unit: str, complaint: str) -> None:
+    before = serving.deployed()
+    serving.broken[unit] = complaint
+    done = serving.run(names=["www.example.org", "new.example.org"])
+    assert done["failed"] is True
+    if complaint:
+        # The service does not reload for the old one either, which it still serves.
+        assert f"{unit} does not use it: {complaint}; the one before it is back" in done["msg"]
+    else:
+        assert "serves another one; the one before it is back, and served" in done["msg"]
+    assert serving.deployed() == before
+    assert serving.fingerprints() == {before}
+    # It works again: the same candidate is swapped in, without another request.
+    serving.broken.clear()
+    planned = serving.plan(names=["www.example.org", "new.example.org"])
+    assert planned["due"] == ["web"]
+    assert planned["requests"] == []
+    assert "failed" not in serving.deploy([], names=["www.example.org", "new.example.org"])
+    assert serving.fingerprints() == {serving.deployed()} != {before}
+
+
+def test_a_configuration_that_is_not_accepted_is_never_loaded(serving: Box) -> None:
+    before = serving.deployed()
+    serving.refused = "/usr/sbin/nginx -t fails: unknown directive"
+    done = serving.run(names=["www.example.org", "new.example.org"])
+    assert "unknown directive" in done["msg"]
+    assert serving.loads == []
+    assert serving.deployed() == before
+
+
+def test_a_service_that_does_not_run_is_left_alone(serving: Box) -> None:
+    serving.inactive = set(UNITS)
+    done = serving.run(names=["www.example.org", "new.example.org"])
+    assert "failed" not in done
+    assert serving.loads == []
+
+
+def test_a_service_that_has_not_heard_of_its_first_certificate_is_told_about(box: Box) -> None:
+    pem, key = box.path / "snakeoil.pem", box.path / "snakeoil.key"
+    key.write_bytes(x509.make_key("ecdsa_p256"))
+    pem.write_bytes(pki.leaf(box.ca, key.read_bytes()))
+    with TLSServer(str(pem), str(key)) as server:
+        box.servers[UNIT] = server
+        done = box.run()
+        assert "failed" not in done
+        assert f"let its configuration name {box.current('full_chain.pem')}" in done["warnings"][-1]
+        # In the next run it must.
+        again = box.run()
+        assert again["failed"] is True
+        assert "there is no certificate before it to put back" in again["msg"]
+        server.paths = (box.current("full_chain.pem"), box.current("key.pem"))
+        assert "failed" not in box.run()
+        assert box.plan()["changed"] is False
+
+
+def bad_candidates(box: Box, stranger: pki.TestCA) -> dict[str, Any]:
+    def by(ca: pki.TestCA, **values: Any) -> Any:
+        def alter(entry: dict[str, str]) -> None:
+            key = box.store.read_staged("web", "key.pem")
+            assert key
+            entry["certificate"] = pki.leaf(ca, key, **values).decode()
+
+        return alter
+
+    def other_key(entry: dict[str, str]) -> None:
+        entry["certificate"] = pki.leaf(box.ca, x509.make_key("ecdsa_p256")).decode()
+
+    return {
+        "expired at": by(box.ca, life=timedelta(minutes=1)),
+        "is not valid before": by(box.ca, start=timedelta(minutes=5)),
+        "it does not stand for www.example.org": by(box.ca, names=("www.example.com",)),
+        "refuses it: unable to get local issuer certificate": by(stranger),
+        "the private key belongs to another certificate": other_key,
+        "accepted are at most 90": by(box.ca, life=timedelta(days=92)),
+        "not allowed for use as server": by(box.ca, usages=("client",)),
+        "certificate of a CA": by(box.ca, is_authority=True),
+        "there is no certificate in it": lambda entry: entry.update(certificate="", chain=""),
+        "cannot be read": lambda entry: entry.update(
+            certificate="-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n"
+        ),
+        "unable to get local issuer": lambda entry: entry.update(chain=""),
+    }
+
+
+def test_a_wrong_candidate_is_refused_before_the_swap(serving: Box, stranger: pki.TestCA) -> None:
+    before = serving.deployed()
+    for word, alter in bad_candidates(serving, stranger).items():
+        done = serving.run(
+            alter, key_type="ecdsa_p384" if "other" in word else "ecdsa_p256", usages=["server"], life_days=29
+        )
+        assert word in done["msg"], done["msg"]
+        assert "the new certificate is refused" in done["msg"]
+        assert "the old one stays" in done["msg"]
+        assert serving.deployed() == before
+        assert serving.fingerprints() == {before}
+        assert list(serving.store.versions("web").values()) == [False]
+    assert serving.loads == []
+
+
+def test_a_wrong_first_candidate_leaves_nothing(box: Box, stranger: pki.TestCA) -> None:
+    for word, alter in bad_candidates(box, stranger).items():
+        done = box.run(alter)
+        assert word in done["msg"]
+        assert "nothing is deployed" in done["msg"]
+        assert not Path(box.current("key.pem")).exists()
+
+
+def test_a_key_that_somebody_exchanged_is_noticed_and_replaced(serving: Box) -> None:
+    Path(serving.current("key.pem")).write_bytes(x509.make_key("ecdsa_p256"))
+    done = serving.run()
+    assert done["reasons"][0] == "web: its key does not belong to it"
+    assert "failed" not in done
+    assert serving.fingerprints() == {serving.deployed()}
+
+
+def test_a_mode_that_somebody_changed_is_repaired_without_a_new_certificate(serving: Box) -> None:
+    before = serving.deployed()
+    Path(serving.current("key.pem")).chmod(0o644)
+    assert serving.run()["reasons"] == ["web: its key has mode 0644 and should have 0600"]
+    assert stat.S_IMODE(Path(serving.current("key.pem")).stat().st_mode) == 0o600
+    assert serving.deployed() == before
+    assert serving.plan()["changed"] is False
+
+
+def test_another_ca_takes_another_certificate(serving: Box, root: pki.TestCA, tmp_path: Path) -> None:
+    serving.ca = pki.make_ca(tmp_path, "next", below=root)
+    done = serving.run()
+    assert "another CA than that of ca signed it" in done["reasons"][0]
+    assert "failed" not in done
+    assert serving.fingerprints() == {serving.deployed()}
+
+
+def test_nobody_but_root_and_nobody_unknown(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CertificateError, match=r"tls_certificates \(web\).group: there is no group nobodys"):
+        box.plan(group="nobodys")
+    with pytest.raises(CertificateError, match=r"tls_certificates\[0\].life_days: 91"):
+        box.plan(life_days=91)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(CertificateError, match="by root only"):
+        box.plan()
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+# Every step would take a minute.
+STRIDE = 13
+STEPS = ("mkdir", "rename", "symlink", "fsync", "unlink", "rmdir", "fchmod", "fchown", "open")
+
+
+class Reaper:
+    """Ends the process at the n-th step, before or after it is done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, box: Box) -> None:
+        self.left = -1
+        self.steps = 0
+        for name in STEPS:
+            self.watch(monkeypatch, os, name, getattr(os, name))
+        for name in ("load", "check"):
+            self.watch(monkeypatch, consumers, name, getattr(box, name))
+        self.watch(monkeypatch, probe, "ask", probe.ask)
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, real: Any) -> None:
+        def step(*arguments: Any, **options: Any) -> Any:
+            self.tick()
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(place, name, step)
+
+    def tick(self) -> None:
+        self.steps += 1
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+
+
+def test_a_run_that_ends_anywhere_is_finished_by_the_next(serving: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    reaper = Reaper(monkeypatch, serving)
+    wishes: list[dict[str, Any]] = [{"names": ["www.example.org", f"{word}.example.org"]} for word in ("one", "two")]
+    assert "failed" not in serving.run(**wishes[0])
+    points = 0
+    for number, point in enumerate(range(0, reaper.steps, STRIDE)):
+        wish = wishes[(number + 1) % 2]
+        reaper.left = point
+        try:
+            serving.run(**wish)
+        except Killed:
+            points += 1
+        reaper.left = -1
+        # Whatever was interrupted: what is deployed belongs together, and what is served is valid.
+        serving.deployed()
+        assert len(serving.fingerprints()) <= 2
+        assert "failed" not in serving.run(**wish), point
+        assert serving.fingerprints() == {serving.deployed()}, point
+        assert serving.plan(**wish)["changed"] is False, point
+        (facts,) = x509.parse_chain(Path(serving.current("certificate.pem")).read_bytes())
+        assert set(facts.names) == set(wish["names"])
+    assert points >= 30
