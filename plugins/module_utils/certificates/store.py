@@ -123,18 +123,18 @@ class Store:
         return [version for version, staged in self.versions(name).items() if not staged and version > current]
 
     def tidy(self, name: str) -> None:
-        """Stage again what a run that died had not swapped in, keep one staged version only, and no half-written file."""
+        """Stage again what a run that died had not swapped in; keep one staged version, and no half-written file."""
         for version in sorted(self.unfinished(name)):
             self.stage_again(name, version)
         staged = sorted(version for version, is_staged in self.versions(name).items() if is_staged)
         for version in staged[:-1]:
             self._remove(name, version_name(version) + STAGED)
         for directory in ("", *(version_name(version) + STAGED for version in staged[-1:])):
-            with contextlib.suppress(FileNotFoundError), self._told(self.path(name, directory)):
-                with files.directory(self.path(name, directory)) as descriptor:
-                    for entry in os.listdir(descriptor):
-                        if files.TEMPORARY.fullmatch(entry):
-                            files.remove_at(descriptor, entry)
+            path = self.path(name, directory)
+            with contextlib.suppress(FileNotFoundError), self._told(path), files.directory(path) as descriptor:
+                for entry in os.listdir(descriptor):
+                    if files.TEMPORARY.fullmatch(entry):
+                        files.remove_at(descriptor, entry)
 
     def stage(self, name: str, key: bytes | None = None, request: bytes | None = None) -> int:
         """Keep a key and its request in a directory that only root sees; returns the version."""

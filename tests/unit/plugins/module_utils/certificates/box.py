@@ -60,7 +60,9 @@ class Box:
     # What the controller does
 
     def arguments(self, **wished: Any) -> dict[str, Any]:
-        listeners = {unit: [{"port": server.port}] for unit, server in self.servers.items()}
+        listeners: dict[str, list[dict[str, Any]]] = {
+            unit: [{"port": server.port}] for unit, server in self.servers.items()
+        }
         protocols = dict(zip(UNITS, ("tls", "postgresql")))
         for unit, entries in listeners.items():
             entries[0]["protocol"] = protocols[unit]

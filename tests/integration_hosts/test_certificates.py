@@ -1,0 +1,453 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificates on real hosts with nginx and PostgreSQL, seen from outside with openssl.
+
+Makes its own disposable hosts (root on Linux).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates import x509
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.model import build
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.probe import SSL_REQUEST
+from tests.unit.plugins.module_utils.certificates import pki
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HOSTS = [sys.executable, str(REPOSITORY / "molecule/shared/hosts.py")]
+ANSIBLE = str(Path(sys.executable).with_name("ansible"))
+PACKAGE = REPOSITORY / "plugins/module_utils"
+RELEASES = {"debian12": "15", "debian13": "17"}
+PACKAGES = "nginx,postgresql,python3-cryptography"
+PATIENCE_SECONDS = 180
+WEB, DATABASE = "www.example.org", "db.example.org"
+STORE = "/etc/bulwark/tls"
+NGINX = f"""
+server {{
+  listen 443 ssl;
+  server_name {WEB};
+  ssl_certificate {STORE}/web/current/full_chain.pem;
+  ssl_certificate_key {STORE}/web/current/key.pem;
+  location / {{ return 200 "served\\n"; }}
+}}
+"""
+POSTGRESQL = f"""
+listen_addresses = '*'
+ssl = on
+ssl_cert_file = '{STORE}/database/current/full_chain.pem'
+ssl_key_file = '{STORE}/database/current/key.pem'
+"""
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="disposable hosts need root")
+
+
+class Controller:
+    """The files of a controller: a CA below a root, its key encrypted with Ansible's vault."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ca = pki.make_ca(directory, "signing", below=pki.make_ca(directory, "root"))
+        self.stranger = pki.make_ca(directory, "stranger")
+        self.trust = directory / "trust.pem"
+        self.trust.write_bytes(self.ca.generation.root)
+        self.password = directory / "password"
+        self.password.write_text("vault-word")
+        self.chain = self.file("ca.pem", self.ca.chain)
+        self.key = self.vaulted("ca.key", self.ca.key)
+
+    def file(self, name: str, content: bytes) -> str:
+        (self.directory / name).write_bytes(content)
+        return str(self.directory / name)
+
+    def vaulted(self, name: str, content: bytes) -> str:
+        path = self.file(name, content)
+        vault = str(Path(sys.executable).with_name("ansible-vault"))
+        subprocess.run([vault, "encrypt", "--vault-password-file", str(self.password), path], check=True, timeout=60)
+        return path
+
+
+class Host:
+    def __init__(self, name: str, ssh_config: str, inventory: str, controller: Controller) -> None:
+        self.name = name
+        self.inventory = inventory
+        self.controller = controller
+        self.address = str(_variables(inventory, name)["ansible_host"])
+        self.postgresql = f"postgresql@{RELEASES[name]}-main.service"
+        self._ssh = ["ssh", "-F", ssh_config, f"root@{name}"]
+
+    def shell(self, script: str, given: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*self._ssh, script], input=given, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
+        assert done.returncode == 0 or not check, f"{script}: {done.stderr}"
+        return done
+
+    def policy(self, web: tuple[str, ...] = (WEB,), **values: Any) -> dict[str, Any]:
+        generation = {"certificate_file": self.controller.chain, "key_file": self.controller.key}
+        nginx = {"unit": "nginx.service", "check": ["/usr/sbin/nginx", "-t"], "listeners": [{"port": 443}]}
+        database = {"unit": self.postgresql, "listeners": [{"port": 5432, "protocol": "postgresql"}]}
+        return {
+            "issuers": [{"name": "internal", "kind": "private_ca", "generations": [generation]}],
+            "certificates": [
+                {"name": "web", "issuer": "internal", "names": list(web), "services": [nginx]},
+                {
+                    "name": "database", "issuer": "internal", "names": [DATABASE, *web[1:]], "group": "postgres",
+                    "key_type": "rsa_3072", "services": [database],
+                },
+            ],
+            **values,
+        }  # fmt: skip
+
+    def run(self, policy: dict[str, Any], *options: str) -> dict[str, Any]:
+        """Run the action as a task does; `words` is all that was printed, as talkative as Ansible can be."""
+        done = subprocess.run(
+            [ANSIBLE, self.name, "-i", self.inventory, "--become", "--one-line", "-vvv", *options,
+             "--vault-password-file", str(self.controller.password),
+             "-m", "bulwark.hardening.certificates", "-a", json.dumps(policy)],
+            cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
+        )  # fmt: skip
+        line = next((line for line in done.stdout.splitlines() if line.startswith(f"{self.name} | ")), "")
+        assert "=> {" in line, done.stdout + done.stderr
+        result: dict[str, Any] = json.loads(line[line.index("{") :])
+        return {**result, "failed": " | FAILED" in line[: line.index("{")], "words": done.stdout + done.stderr}
+
+    def install_driver(self) -> None:
+        place = "/root/bulwark-test/ansible_collections/bulwark/hardening/plugins/module_utils"
+        pack = subprocess.run(
+            ["tar", "-C", str(PACKAGE), "--exclude=__pycache__", "-cf", "-", "transaction", "certificates",
+             "-C", str(Path(__file__).parent), "certificates_driver.py"],
+            capture_output=True, check=True,
+        )  # fmt: skip
+        unpack = f"mkdir -p {place} && tar -C {place} -xf - && mv {place}/certificates_driver.py /root/bulwark-test"
+        subprocess.run([*self._ssh, unpack], input=pack.stdout, check=True, timeout=PATIENCE_SECONDS)
+
+    def drive(self, operation: str, arguments: dict[str, Any], kill_at: int = -1) -> dict[str, Any] | None:
+        """Call the package itself; None if it was killed."""
+        done = self.shell(
+            f"python3 /root/bulwark-test/certificates_driver.py {operation} {kill_at}",
+            json.dumps(arguments),
+            check=False,
+        )
+        if kill_at >= 0 and done.returncode != 0:
+            return None
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def served(self, protocol: str) -> str:
+        """Return the fingerprint that a client from outside is served, which trusts the root only; as openssl says."""
+        name, port, words = (WEB, 443, []) if protocol == "tls" else (DATABASE, 5432, ["-starttls", "postgres"])
+        shown = pki.openssl(
+            "s_client", "-connect", f"{self.address}:{port}", "-servername", name, "-verify_hostname", name,
+            "-CAfile", str(self.controller.trust), "-verify_return_error", "-x509_strict", *words,
+        )  # fmt: skip
+        text = pki.openssl("x509", "-noout", "-fingerprint", "-sha256", given=shown).decode()
+        return text.partition("=")[2].strip().replace(":", "").lower()
+
+    def deployed(self, name: str) -> str:
+        """Return the fingerprint of what is deployed; fails unless openssl says that the key belongs to it."""
+        directory = f"{STORE}/{name}/current"
+        public = [
+            self.shell(f"openssl {words}").stdout
+            for words in (
+                f"pkey -pubout -in {directory}/key.pem",
+                f"x509 -noout -pubkey -in {directory}/certificate.pem",
+            )
+        ]
+        assert public[0] == public[1]
+        text = self.shell(f"openssl x509 -noout -fingerprint -sha256 -in {directory}/certificate.pem").stdout
+        return text.partition("=")[2].strip().replace(":", "").lower()
+
+    def proves(self) -> tuple[str, str]:
+        """Return what is served by both services, which is what is deployed."""
+        served = self.served("tls"), self.served("postgresql")
+        assert served == (self.deployed("web"), self.deployed("database"))
+        return served
+
+    def traces(self) -> str:
+        """Return what tells a run that did something from one that did not: files, links, loads."""
+        return self.shell(
+            f"find {STORE} ! -name .lock -printf '%p %l %m %u:%g %C@\\n' | sort; "
+            f"systemctl show -p StateChangeTimestampMonotonic,ExecReload,MainPID nginx.service {self.postgresql}"
+        ).stdout
+
+
+def _variables(inventory: str, name: str) -> dict[str, Any]:
+    words = [str(Path(sys.executable).with_name("ansible-inventory")), "-i", inventory, "--host", name]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=REPOSITORY, timeout=60)
+    variables: dict[str, Any] = yaml.safe_load(done.stdout)
+    return variables
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Host]]:
+    group = f"tls-{os.getpid()}"
+    controller = Controller(tmp_path_factory.mktemp("controller"))
+    try:
+        install = [word for release in RELEASES for word in ("--install", f"{release}={PACKAGES}")]
+        names = [f"{release}={release}" for release in RELEASES]
+        subprocess.run([*HOSTS, "up", "--group", group, *install, *names], check=True, timeout=900)
+        paths = [
+            subprocess.run([*HOSTS, what, "--group", group], capture_output=True, text=True, check=True).stdout.strip()
+            for what in ("ssh-config", "inventory")
+        ]
+        hosts = {release: Host(release, *paths, controller) for release in RELEASES}
+        for host in hosts.values():
+            set_up(host)
+        yield hosts
+    finally:
+        subprocess.run([*HOSTS, "down", "--group", group], check=True, timeout=300)
+
+
+def set_up(host: Host) -> None:
+    """Issue certificates before the services know of them, then let them serve these."""
+    before = host.run(host.policy(), "--check", "--diff")
+    assert before["changed"] is True
+    assert host.shell(f"ls -d {STORE}", check=False).returncode != 0
+    done = host.run(host.policy())
+    assert done["failed"] is False, done
+    # PostgreSQL serves the certificate that Debian made; nothing is amiss with that yet.
+    assert f"let its configuration name {STORE}/database/current/full_chain.pem" in done["words"]
+    host.shell("cat > /etc/nginx/conf.d/tls.conf", NGINX)
+    host.shell(f"cat > /etc/postgresql/{RELEASES[host.name]}/main/conf.d/tls.conf", POSTGRESQL)
+    host.shell(f"systemctl restart nginx.service {host.postgresql}")
+    assert host.run(host.policy())["failed"] is False
+    host.install_driver()
+
+
+@pytest.fixture(params=RELEASES)
+def host(hosts: dict[str, Host], request: pytest.FixtureRequest) -> Host:
+    return hosts[str(request.param)]
+
+
+def test_what_is_served_is_what_is_deployed_and_a_second_run_does_nothing(host: Host) -> None:
+    host.proves()
+    assert host.shell(f"stat -c '%a %U:%G' {STORE}/web/current/key.pem").stdout.strip() == "600 root:root"
+    assert host.shell(f"stat -c '%a %U:%G' {STORE}/database/current/key.pem").stdout.strip() == "640 root:postgres"
+    traces = host.traces()
+    for options in ((), ("--check",)):
+        done = host.run(host.policy(), *options)
+        assert (done["changed"], done["reasons"]) == (False, [])
+    assert host.traces() == traces
+
+
+class Load:
+    """Makes new TLS connections, each verified, until it is told to stop."""
+
+    def __init__(self, host: Host, protocol: str) -> None:
+        self.address, self.protocol = host.address, protocol
+        self.port, self.name = (443, WEB) if protocol == "tls" else (5432, DATABASE)
+        self.context = ssl.create_default_context(cafile=str(host.controller.trust))
+        self.made = 0
+        self.seen: set[str] = set()
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: Any) -> None:
+        self._stop.set()
+        self._thread.join(60)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._connect()
+                self.made += 1
+            except OSError as error:
+                self.failures.append(f"{self.protocol}: {error!r}")
+
+    def _connect(self) -> None:
+        with socket.create_connection((self.address, self.port), 10) as connection:
+            if self.protocol == "postgresql":
+                connection.sendall(SSL_REQUEST)
+                if connection.recv(1) != b"S":
+                    raise OSError("no TLS offered")
+            with self.context.wrap_socket(connection, server_hostname=self.name) as session:
+                self.seen.add(hashlib.sha256(session.getpeercert(binary_form=True) or b"").hexdigest())
+                if self.protocol == "tls":
+                    session.sendall(f"GET / HTTP/1.0\r\nHost: {self.name}\r\n\r\n".encode())
+                    if b"served" not in b"".join(iter(lambda: session.recv(4096), b"")):
+                        raise OSError("no answer")
+
+
+def test_renewals_refuse_no_connection(host: Host) -> None:
+    served = [host.proves()]
+    with Load(host, "tls") as web, Load(host, "postgresql") as database:
+        for _renewal in range(3):
+            done = host.run(host.policy(renew=["web", "database"]))
+            assert done["failed"] is False, done
+            served.append(host.proves())
+    assert web.failures == []
+    assert database.failures == []
+    print(f"{host.name}: {web.made} connections to nginx and {database.made} to PostgreSQL, 0 failed")
+    assert web.made > 200
+    assert database.made > 200
+    assert len(set(served)) == 4
+    assert web.seen == {fingerprints[0] for fingerprints in served}
+    assert database.seen == {fingerprints[1] for fingerprints in served}
+    assert host.run(host.policy())["changed"] is False
+
+
+def test_a_wrong_certificate_is_refused_before_the_swap(host: Host) -> None:
+    controller = host.controller
+    served, traces = host.proves(), host.traces()
+    key, other = (x509.make_key("ecdsa_p256") for _ in range(2))
+    ca, chain = controller.ca, controller.ca.generation.chain
+    cases = {
+        "the private key belongs to another certificate": pki.leaf(ca, other),
+        "it expired at": pki.leaf(ca, key, life=timedelta(minutes=30)),
+        "it does not stand for www.example.org": pki.leaf(ca, key, names=("www.example.com",)),
+        "it is not valid before": pki.leaf(ca, key, start=timedelta(minutes=10)),
+        "refuses it: unable to get local issuer certificate": pki.leaf(controller.stranger, key),
+        "is not allowed for use as server": pki.leaf(ca, key, usages=("client",)),
+    }
+    key_file = controller.vaulted(f"{host.name}.key", key)
+    for word, certificate in cases.items():
+        policy = host.policy()
+        policy["issuers"].append({"name": "bought", "kind": "files", "trust_file": str(controller.trust)})
+        policy["certificates"][0].update(
+            issuer="bought", certificate_file=controller.file("brought.pem", certificate + chain), key_file=key_file
+        )
+        done = host.run(policy)
+        assert done["failed"] is True
+        assert word in done["msg"], done["msg"]
+        assert "the old one stays" in done["msg"]
+        assert_no_secret(done["words"], key)
+    assert host.proves() == served
+    assert [line for line in host.traces().splitlines() if "/current" in line or "Timestamp" in line] == [
+        line for line in traces.splitlines() if "/current" in line or "Timestamp" in line
+    ]
+    # The same way with a good one, which is then replaced by the CA's again.
+    policy["certificates"][0]["certificate_file"] = controller.file("brought.pem", pki.leaf(ca, key) + chain)
+    done = host.run(policy)
+    assert done["failed"] is False, done
+    assert_no_secret(done["words"], key)
+    assert host.proves()[0] != served[0]
+    assert host.run(policy)["changed"] is False
+    assert host.run(host.policy())["failed"] is False
+    assert host.run(host.policy())["changed"] is False
+
+
+def assert_no_secret(words: str, *keys: bytes) -> None:
+    for key in keys:
+        assert key.decode().splitlines()[1] not in words
+    assert "PRIVATE KEY" not in words
+
+
+def test_a_configuration_that_nginx_refuses_keeps_the_old_certificate(host: Host) -> None:
+    served = host.proves()
+    host.shell("echo 'nonsense;' > /etc/nginx/conf.d/broken.conf")
+    try:
+        done = host.run(host.policy((WEB, "new.example.org")))
+        assert done["failed"] is True
+        assert "/usr/sbin/nginx -t fails" in done["msg"]
+        assert "nonsense" in done["msg"]
+        assert host.served("tls") == served[0]
+    finally:
+        host.shell("rm /etc/nginx/conf.d/broken.conf")
+    assert host.run(host.policy((WEB, "new.example.org")))["failed"] is False
+    host.proves()
+
+
+def test_a_listener_that_serves_an_older_certificate_is_reloaded(host: Host) -> None:
+    configuration = "/etc/nginx/conf.d/tls.conf"
+    host.shell(
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout /root/other.key -out /root/other.pem -subj /CN=other -days 1;"
+        f"sed -i.keep -e 's#{STORE}/web/current/full_chain#/root/other#' {configuration};"
+        f"sed -i -e 's#{STORE}/web/current/key.pem#/root/other.key#' {configuration};"
+        f"systemctl reload nginx && mv {configuration}.keep {configuration}"
+    )
+    policy = host.policy((WEB, "new.example.org"))
+    done = host.run(policy)
+    assert done["failed"] is False, done
+    assert any("serves another one" in reason for reason in done["reasons"])
+    host.proves()
+    assert host.run(policy)["changed"] is False
+
+
+POINTS = 24
+
+
+def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(host: Host) -> None:
+    ca = host.controller.ca
+
+    def arguments(policy: dict[str, Any], **values: Any) -> dict[str, Any]:
+        authority = {
+            "name": "internal", "kind": "private_ca", "key_identifier": ca.generation.key_identifier, "trust": ca.trust,
+        }  # fmt: skip
+        return {**policy, "authorities": [authority], **values}
+
+    def attempt(policy: dict[str, Any], plan_at: int = -1, deploy_at: int = -1) -> list[int] | None:
+        """Plan, sign and deploy; returns the steps of each, None once it was killed."""
+        planned = host.drive("plan", arguments(policy), plan_at)
+        if planned is None:
+            return None
+        wished = {certificate.name: certificate for certificate in build(policy)}
+        issued = []
+        for request in planned["requests"]:
+            certificate, chain = ca.sign(request["request"].encode(), wished[request["name"]])
+            issued.append({"name": request["name"], "certificate": certificate.decode(), "chain": chain.decode()})
+        done = host.drive("deploy", arguments(policy, issued=issued), deploy_at)
+        if done is None:
+            return None
+        assert "failed" not in done, done
+        return [planned["steps"], done["steps"]]
+
+    wishes = [host.policy((WEB, name)) for name in ("one.example.org", "two.example.org")]
+    attempt(wishes[0])
+    steps = attempt(wishes[1])
+    assert steps
+    total = sum(steps)
+    killed = 0
+    for number in range(POINTS):
+        policy = wishes[number % 2]
+        point = number * total // POINTS
+        plan_at, deploy_at = (point, -1) if point < steps[0] else (-1, point - steps[0])
+        killed += attempt(policy, plan_at, deploy_at) is None
+        # Whatever was interrupted: what is served is valid, and what is deployed belongs together.
+        host.served("tls")
+        host.served("postgresql")
+        host.deployed("web")
+        host.deployed("database")
+        assert attempt(policy), (number, point)
+        host.proves()
+        again = host.drive("plan", arguments(policy))
+        assert again is not None
+        assert again["changed"] is False, (number, point, again["reasons"])
+        assert host.shell(f"find {STORE} -name '.bulwark-*'").stdout == ""
+    print(f"{host.name}: killed at {killed} of {POINTS} points of {total} steps")
+    assert killed >= 20
+    policy = wishes[(POINTS - 1) % 2]
+    assert host.run(policy)["changed"] is False
+
+
+def test_no_key_is_where_it_should_not_be(host: Host) -> None:
+    """Modes of all keys, and no key in the logs, below /tmp or in Ansible's directories."""
+    modes = host.shell(f"find {STORE} -name key.pem -printf '%m %h\\n'").stdout.splitlines()
+    assert modes
+    assert {line.split()[0] for line in modes} <= {"600", "640"}
+    marks = host.shell(f"cat {STORE}/*/v*/key.pem | grep -v -e ----- | cut -c1-40 | sort -u").stdout.split()
+    host.shell("cat > /root/marks", "\n".join(marks[:200]) + "\n")
+    searched = "/tmp /var/tmp /var/log /home /root/.ansible /run"
+    assert host.shell(f"grep -rlF -f /root/marks {searched}", check=False).stdout == ""
+    assert host.shell("journalctl --no-pager | grep -cF -f /root/marks", check=False).stdout.strip() == "0"

@@ -1,0 +1,222 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's side: what is refused before a host is asked, what is signed, and that no secret is handed on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import VaultLib, VaultSecret
+
+from ansible_collections.bulwark.hardening.plugins.action.certificates import ActionModule
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates import x509
+
+from ..module_utils.certificates import pki
+
+PASSWORD, PASSPHRASE = b"vault-word", "hidden-word"
+NAMES = ["www.example.org"]
+HOST_KEY = x509.make_key("ecdsa_p256")
+
+
+class Action(ActionModule):
+    """The plugin without Ansible around it; `planned` is what the host says is due."""
+
+    def __init__(self, directory: Path, check_mode: bool = False, pipelining: bool = True, **arguments: Any) -> None:
+        self._task = SimpleNamespace(args=arguments, async_val=False, check_mode=check_mode, diff=False)
+        self._loader = DataLoader()
+        self._loader.set_vault_secrets([("default", VaultSecret(PASSWORD))])
+        self._connection = SimpleNamespace(set_option=lambda name, value: self.options.update({name: value}))
+        self.options: dict[str, Any] = {}
+        self.pipelining = pipelining
+        self.directory = directory
+        self.calls: list[dict[str, Any]] = []
+        self.due = [entry["name"] for entry in arguments.get("certificates") or ()]
+        self.requests = [{"name": "web", "request": x509.make_request(HOST_KEY, NAMES).decode()}]
+
+    def _find_needle(self, kind: str, name: str) -> str:
+        if not (self.directory / name).exists():
+            raise AnsibleError("not there")
+        return str(self.directory / name)
+
+    def _is_pipelining_enabled(self, module_style: str, wrap_async: bool = False) -> bool:
+        return self.pipelining
+
+    def _execute_module(self, module_name: str, module_args: dict[str, Any], task_vars: Any) -> dict[str, Any]:
+        self.calls.append(module_args)
+        if module_args["operation"] == "plan":
+            requests = [request for request in self.requests if request["name"] in self.due]
+            reasons = [f"{name}: due" for name in self.due]
+            return {
+                "changed": bool(self.due), "reasons": reasons, "due": self.due, "requests": requests,
+                "invocation": {"module_args": module_args},
+            }  # fmt: skip
+        return {"changed": True, "certificates": []}
+
+
+@pytest.fixture(autouse=True)
+def _no_ansible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda self, tmp=None, task_vars=None: {})
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> pki.TestCA:
+    directory = tmp_path_factory.mktemp("ca")
+    return pki.make_ca(directory, "signing", below=pki.make_ca(directory, "root"))
+
+
+@pytest.fixture
+def files(tmp_path: Path, ca: pki.TestCA) -> Path:
+    vault = VaultLib([("default", VaultSecret(PASSWORD))])
+    encrypted = pki.openssl("pkcs8", "-topk8", "-passout", f"pass:{PASSPHRASE}", given=ca.key)
+    key = x509.make_key("rsa_3072")
+    for name, content in {
+        "ca.pem": ca.chain,
+        "vaulted.key": vault.encrypt(ca.key),
+        "passphrase.key": encrypted,
+        "both.key": vault.encrypt(encrypted),
+        "foreign.key": VaultLib([("default", VaultSecret(b"other"))]).encrypt(ca.key),
+        "plain.key": ca.key,
+        "other.key": vault.encrypt(HOST_KEY),
+        "root.pem": ca.generation.root,
+        "brought.pem": pki.leaf(ca, key) + ca.chain,
+        "brought.key": vault.encrypt(key),
+        "empty.pem": b"",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+def policy(key_file: str = "vaulted.key", passphrase: str | None = None, **values: Any) -> dict[str, Any]:
+    generation: dict[str, Any] = {"certificate_file": "ca.pem", "key_file": key_file, **values}
+    if passphrase is not None:
+        generation["key_passphrase"] = passphrase
+    return {
+        "issuers": [{"name": "internal", "kind": "private_ca", "generations": [generation]}],
+        "certificates": [{"name": "web", "issuer": "internal", "names": NAMES}],
+    }
+
+
+def brought(**values: Any) -> dict[str, Any]:
+    certificate = {"certificate_file": "brought.pem", "key_file": "brought.key", **values}
+    return {
+        "issuers": [{"name": "bought", "kind": "files", "trust_file": "root.pem"}],
+        "certificates": [{"name": "shop", "issuer": "bought", "names": NAMES, **certificate}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("key_file", "passphrase"), [("vaulted.key", None), ("passphrase.key", PASSPHRASE), ("both.key", PASSPHRASE)]
+)
+def test_what_is_due_is_signed_with_a_key_that_is_encrypted(
+    files: Path, ca: pki.TestCA, key_file: str, passphrase: str | None
+) -> None:
+    before = sorted(files.iterdir())
+    action = Action(files, **policy(key_file, passphrase))
+    done = action.run()
+    assert done["reasons"] == ["web: due"]
+    plan, deploy = action.calls
+    (issued,) = deploy["issued"]
+    (facts,) = x509.parse_chain(issued["certificate"].encode())
+    assert facts.names == tuple(NAMES)
+    assert facts.public_key == x509.public_key_of(HOST_KEY)
+    assert issued["chain"].encode() == ca.generation.chain
+    assert plan["authorities"] == [
+        {"name": "internal", "kind": "private_ca", "key_identifier": ca.generation.key_identifier, "trust": ca.trust}
+    ]
+    # Neither the host nor the result nor a file has a secret.
+    said = f"{action.calls} {done}"
+    assert PASSPHRASE not in said
+    assert "PRIVATE KEY" not in said
+    assert "invocation" not in done
+    assert sorted(files.iterdir()) == before
+    assert deploy["private_keys"] == {}
+
+
+def test_nothing_due_takes_one_call_and_opens_no_key(files: Path) -> None:
+    action = Action(files, **policy("foreign.key"))
+    action.due = []
+    assert action.run()["changed"] is False
+    assert [call["operation"] for call in action.calls] == ["plan"]
+
+
+def test_check_mode_takes_one_call_and_opens_no_key(files: Path) -> None:
+    action = Action(files, check_mode=True, **policy("foreign.key"))
+    assert action.run()["changed"] is True
+    assert [call["operation"] for call in action.calls] == ["plan"]
+
+
+def test_what_the_user_brings_is_handed_over_in_memory_only(files: Path, ca: pki.TestCA) -> None:
+    action = Action(files, **brought())
+    action.run()
+    plan, deploy = action.calls
+    assert plan["authorities"][0]["trust"] == ca.trust
+    (issued,) = deploy["issued"]
+    (fingerprint,) = plan["authorities"][0]["fingerprints"].values()
+    assert x509.parse_chain(issued["certificate"].encode())[0].fingerprint == fingerprint
+    # The root is known to clients.
+    assert [facts.subject for facts in x509.parse_chain(issued["chain"].encode())] == ["CN=signing"]
+    facts = x509.parse_chain(issued["certificate"].encode())[0]
+    assert x509.public_key_of(deploy["private_keys"]["shop"].encode()) == facts.public_key
+    assert action.options == {"pipelining": True}
+    assert "PRIVATE" not in str(plan)
+
+
+def test_a_key_that_would_become_a_temporary_file_is_not_sent(files: Path) -> None:
+    action = Action(files, pipelining=False, **brought())
+    done = action.run()
+    assert done["failed"] is True
+    assert "pipelining is not possible" in done["msg"]
+    assert len(action.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (policy("plain.key"), "tls_issuers[0].generations[0].key_file: the key in plain.key lies there in clear; run"),
+        (policy("missing.key"), "generations[0].key_file: there is no file missing.key on the controller"),
+        (policy(certificate_file="missing.pem"), "generations[0].certificate_file: there is no file missing.pem"),
+        (policy(certificate_file="empty.pem"), "generations[0].certificate_file: there is no certificate in it"),
+        (policy(certificate_file="brought.pem"), "may not sign certificates"),
+        (brought(key_file="plain.key"), "tls_certificates[0].key_file: the key in plain.key lies there in clear"),
+        (brought(certificate_file="empty.pem"), "tls_certificates[0].certificate_file: there is no certificate"),
+        (brought(certificate_file="ca.key.pem"), "there is no file ca.key.pem"),
+        ({**policy(), "colour": 1}, "tls_colour: unknown option"),
+    ],
+)  # fmt: skip
+def test_a_wrong_policy_never_reaches_the_host(files: Path, arguments: dict[str, Any], message: str) -> None:
+    for operation in ("validate", "apply"):
+        action = Action(files, **arguments, operation=operation)
+        done = action.run()
+        assert done["failed"] is True
+        assert message in done["msg"]
+        assert action.calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (policy("foreign.key"), "generations[0].key_file: foreign.key cannot be opened; give the vault password"),
+        (policy("passphrase.key"), "generations[0].key_passphrase: is missing, and passphrase.key is encrypted"),
+        (policy("passphrase.key", "wrong-word"), "generations[0].key_file: the private key cannot be opened"),
+        (policy("other.key"), "generations[0].key_file: the key belongs to another CA than CN=signing"),
+    ],
+)
+def test_a_ca_that_cannot_sign_deploys_nothing(files: Path, arguments: dict[str, Any], message: str) -> None:
+    action = Action(files, **arguments)
+    done = action.run()
+    assert done["failed"] is True
+    assert message in done["msg"]
+    assert "word" not in done["msg"].replace("password", "")
+    assert [call["operation"] for call in action.calls] == ["plan"]
+
+
+def test_validation_asks_no_host(files: Path) -> None:
+    action = Action(files, **policy(), operation="validate")
+    assert action.run()["msg"] == "the policy is valid"
+    assert action.calls == []
