@@ -203,11 +203,11 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Host]]
         install = [word for release in RELEASES for word in ("--install", f"{release}={PACKAGES}")]
         names = [f"{release}={release}" for release in RELEASES]
         subprocess.run([*HOSTS, "up", "--group", group, *install, *names], check=True, timeout=900)
-        paths = [
+        ssh_config, inventory = (
             subprocess.run([*HOSTS, what, "--group", group], capture_output=True, text=True, check=True).stdout.strip()
             for what in ("ssh-config", "inventory")
-        ]
-        hosts = {release: Host(release, *paths, controller) for release in RELEASES}
+        )
+        hosts = {release: Host(release, ssh_config, inventory, controller) for release in RELEASES}
         for host in hosts.values():
             set_up(host)
         yield hosts
@@ -372,7 +372,7 @@ def test_a_configuration_that_nginx_refuses_keeps_the_old_certificate(host: Host
 def test_a_listener_that_serves_an_older_certificate_is_reloaded(host: Host) -> None:
     configuration = "/etc/nginx/conf.d/tls.conf"
     host.shell(
-        "openssl req -x509 -newkey rsa:2048 -nodes -keyout /root/other.key -out /root/other.pem -subj /CN=other -days 1;"
+        "cd /root && openssl req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.pem -subj /CN=o -days 1;"
         f"sed -i.keep -e 's#{STORE}/web/current/full_chain#/root/other#' {configuration};"
         f"sed -i -e 's#{STORE}/web/current/key.pem#/root/other.key#' {configuration};"
         f"systemctl reload nginx && mv {configuration}.keep {configuration}"

@@ -15,6 +15,7 @@ from .model import RESTART, CertificateError, Service
 
 SYSTEMCTL = "systemctl"
 SECONDS = 120.0
+SAID_AT_MOST = 500
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,18 @@ def check(service: Service) -> str:
     """Return why the program does not accept its configuration, empty if it does or is not asked."""
     if not service.check:
         return ""
-    done, line = run_command(Command(service.check, timeout_seconds=SECONDS))
-    return "" if done else f"{' '.join(service.check)} fails: {line}"
+    try:
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # there is no AnsibleModule here
+            service.check, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT,
+            cwd="/", timeout=SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{service.check[0]} cannot be run: {error}"
+    # The line that says what is wrong may be any of them.
+    said = ", ".join(line.strip() for line in done.stdout.decode(errors="replace").splitlines() if line.strip())
+    return (
+        "" if done.returncode == 0 else f"{' '.join(service.check)} fails: {said[:SAID_AT_MOST] or 'it says nothing'}"
+    )
 
 
 def load(service: Service, unit: Unit) -> str:
