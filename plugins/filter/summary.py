@@ -141,6 +141,21 @@ def fail2ban_sentences(result: Result) -> list[str]:
     return [f"fail2ban: jails {', '.join(live) or 'none'}; {held} addresses banned now."]
 
 
+def tls_sentences(result: Result) -> list[str]:
+    """Return which certificate is renewed next, and which is still missing."""
+    certificates = result.get("certificates") or []
+    deployed = [entry for entry in certificates if entry.get("renewal")]
+    missing = [str(entry["name"]) for entry in certificates if not entry.get("renewal")]
+    sentences = [f"TLS: there is no certificate for {', '.join(missing)} yet."] if missing else []
+    if deployed:
+        first = min(deployed, key=lambda entry: str(entry["renewal"]))
+        sentences.append(
+            f"TLS: certificates deployed: {len(deployed)}; next is {first['name']}, to be renewed after "
+            f"{first['renewal']}, and expiring at {first['not_after']}."
+        )
+    return sentences
+
+
 def control_sentences(result: Result) -> list[str]:
     """Return how many controls got each verdict, then one sentence for each that a person has to know of."""
     controls = result.get("controls")
@@ -194,6 +209,7 @@ def summary(
         *ssh_sentences(given.get("ssh", {}), passwords),
         *baseline_sentences(given.get("baseline", {})),
         *fail2ban_sentences(given.get("fail2ban", {})),
+        *tls_sentences(given.get("tls", {})),
         *control_sentences(given.get("controls", {})),
     ]
 

@@ -175,7 +175,11 @@ def certificate_problems(entry: t.Any, issuers: t.Mapping[str, str], path: str) 
     if found:
         return found
     found += pattern(entry["name"], NAME, f"{path}.name", "a letter and up to 62 of a-z, 0-9, _ and -")
-    found += choice(entry["issuer"], tuple(issuers), f"{path}.issuer")
+    if issuers:
+        found += choice(entry["issuer"], tuple(issuers), f"{path}.issuer")
+    else:
+        accepted = "accepted is the name of an issuer, and tls_issuers has none"
+        found.append(f"{path}.issuer: {entry['issuer']!r} is not accepted; {accepted}")
     names, wrong = as_list(entry["names"], f"{path}.names")
     for index, name in enumerate(names):
         wrong += name_problem(name, f"{path}.names[{index}]")

@@ -34,6 +34,14 @@ def waiver(**values: t.Any) -> Variables:
     return {"control": "OS-17", "owner": "network team", "reason": "noise", "expires": "2999-12-31", **values}
 
 
+def certificate(**values: t.Any) -> Variables:
+    files = {"certificate_file": "a.pem", "key_file": "a.key"}
+    return {"name": "web", "issuer": "brought", "names": ["www.example.org"], **files, **values}
+
+
+BROUGHT: Variables = {"tls_issuers": [{"name": "brought", "kind": "files"}]}
+
+
 # (variables, the path that the message begins with, the value as it is shown, what is accepted)
 BAD: list[tuple[Variables, str, str, str]] = [
     ({"firewall_backend": "iptables"}, "firewall_backend", "'iptables'", "accepted are ufw, firewalld"),
@@ -187,6 +195,29 @@ BAD: list[tuple[Variables, str, str, str]] = [
         "fail2ban_filters[0].fail_patterns[0]",
         "'('",
         "begin it with ^",
+    ),
+    ({"tls_certificates": "web"}, "tls_certificates", "'web'", "is not a list"),
+    (
+        {**BROUGHT, "tls_certificates": [certificate(life_days=365)]},
+        "tls_certificates[0].life_days",
+        "365",
+        "1 to 90 days",
+    ),
+    (
+        {**BROUGHT, "tls_certificates": [certificate(names=["a b"])]},
+        "tls_certificates[0].names[0]",
+        "'a b'",
+        "accepted are",
+    ),
+    ({"tls_certificates": [certificate()]}, "tls_certificates[0].issuer", "'brought'", "tls_issuers has none"),
+    (
+        {
+            **BROUGHT,
+            "tls_certificates": [certificate(certificate_file="none.pem")],
+        },
+        "tls_certificates[0].certificate_file",
+        "none.pem",
+        "there is no file",
     ),
 ]
 BAD_BY_HOST = {f"bad{index:02}": case for index, case in enumerate(BAD)}

@@ -97,6 +97,18 @@ def test_jails_that_are_alive_are_named_with_whom_they_hold() -> None:
     assert summary({"fail2ban": {"jails": jails}})[1:] == ["fail2ban: jails sshd, application; 2 addresses banned now."]
 
 
+def test_the_certificate_that_is_renewed_next_is_told() -> None:
+    web = {"name": "web", "renewal": "2026-12-15T00:00:00Z", "not_after": "2026-12-27T00:00:00Z"}
+    end = "2026-12-26T00:00:00Z"
+    mail = {"name": "mail", "renewal": "2026-12-14T00:00:00Z", "not_after": end}
+    missing = {"name": "shop", "version": 0}
+    assert summary({"tls": {"certificates": [web, mail, missing]}})[1:] == [
+        "TLS: there is no certificate for shop yet.",
+        f"TLS: certificates deployed: 2; next is mail, to be renewed after {mail['renewal']}, and expiring at {end}.",
+    ]
+    assert summary({"tls": {}})[1:] == []
+
+
 def control(identifier: str, verdict: str, **more: object) -> dict[str, object]:
     seen = {"expected": "x 0", "observed": "x 1", "reason": "", "reported": False}
     return {"id": identifier, "title": "Nothing is sent", "verdict": verdict, **seen, **more}
