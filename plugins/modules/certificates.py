@@ -137,9 +137,16 @@ options:
                 description: The name that the client asks for. Unset means the first of O(certificates[].names).
                 type: str
               protocol:
-                description: V(postgresql) if TLS is asked for as PostgreSQL does. Unset means V(tls).
+                description:
+                  - V(postgresql) if TLS is asked for as PostgreSQL does, V(https) if the service answers to HTTP.
+                    Unset means V(tls).
                 type: str
-                choices: [tls, postgresql]
+                choices: [tls, https, postgresql]
+              require_client_certificate:
+                description:
+                  - Whether the service must refuse clients without a certificate of its CA, which is tried with none
+                    and with one of nobody. This certificate must be let in, so its usages hold V(client) too.
+                type: bool
   issuers:
     description: Who issues certificates.
     type: list
@@ -285,7 +292,8 @@ LISTENER: dict[str, t.Any] = {
     "port": {"type": "int", "required": True},
     "address": {"type": "str"},
     "server_name": {"type": "str"},
-    "protocol": {"type": "str", "choices": ["tls", "postgresql"]},
+    "protocol": {"type": "str", "choices": ["tls", "https", "postgresql"]},
+    "require_client_certificate": {"type": "bool"},
 }
 SERVICE: dict[str, t.Any] = {
     "unit": {"type": "str", "required": True},

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ..transaction.clock import Clock, iso
 from . import consumers, judge, probe, x509
 from .facts import Facts
-from .model import FILES, Authority, Certificate, CertificateError, Listener, build, build_authorities
+from .model import CLIENT, FILES, Authority, Certificate, CertificateError, Listener, build, build_authorities
 from .planner import Deployed, Served, deploy_reasons, issue_reasons, renewal, units_behind
 from .store import CERTIFICATE, FULL_CHAIN, KEY, REQUEST, STAGED, Store, digest, version_name
 from .validate import problems
@@ -120,7 +120,9 @@ class Change:
     def observe(self) -> list[State]:
         states = [State(wished, self.authority(wished), self.deployed(wished)) for wished in self.certificates]
         units = self.units()
-        served = self.ask({listener: None for state in states for listener in live_listeners(state.wished, units)})
+        served = self.ask(
+            {listener: (None, self.own(state)) for state in states for listener in live_listeners(state.wished, units)}
+        )
         self.absent = {listener for listener, answer in served.items() if answer.absent}
         renew = self.arguments.get("renew") or ()
         now = self.clock.now()
@@ -159,7 +161,8 @@ class Change:
             else:
                 x509.require()
                 facts = x509.parse_chain(pem)[0]
-                if x509.public_key_of(key) != facts.public_key:
+                directory = self.store.path(wished.name, version_name(version))
+                if not probe.belong_together(f"{directory}/{CERTIFICATE}", f"{directory}/{KEY}"):
                     fault = "its key does not belong to it"
         except (CertificateError, IndexError) as error:
             x509.require()
@@ -198,12 +201,20 @@ class Change:
     def units(self) -> dict[str, consumers.Unit]:
         return consumers.units(service.unit for wished in self.certificates for service in wished.services)
 
-    def ask(self, wanted: t.Mapping[Listener, str | None]) -> dict[Listener, Served]:
-        """Return the answer of each listener; with a trust, that of a client that has no other."""
+    def own(self, state: State) -> probe.Pair | None:
+        """Return the deployed certificate and its key if they are for a client too."""
+        facts = state.deployed.facts
+        if facts is None or state.deployed.fault or CLIENT not in facts.usages:
+            return None
+        directory = self.store.path(state.name, version_name(state.deployed.version))
+        return f"{directory}/{FULL_CHAIN}", f"{directory}/{KEY}"
+
+    def ask(self, wanted: t.Mapping[Listener, tuple[str | None, probe.Pair | None]]) -> dict[Listener, Served]:
+        """Return the answer of each listener, which is given a trust and a certificate for a client."""
         if not wanted:
             return {}
         with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
-            return dict(zip(wanted, pool.map(lambda item: probe.ask(*item), wanted.items())))
+            return dict(zip(wanted, pool.map(lambda item: probe.ask(item[0], *item[1]), wanted.items())))
 
     # Stage and judge
 
@@ -377,7 +388,9 @@ class Change:
         until = self.clock.boottime() + seconds
         clean = 0
         while True:
-            answers = self.ask({listener: state.authority.trust for listener, (state, _print) in wanted.items()})
+            answers = self.ask(
+                {listener: (state.authority.trust, self.own(state)) for listener, (state, _print) in wanted.items()}
+            )
             faults: dict[Listener, str] = {}
             for listener, (_state, fingerprint) in wanted.items():
                 answer = answers[listener]

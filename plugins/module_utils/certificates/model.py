@@ -15,8 +15,8 @@ PRIVATE_CA, FILES = "private_ca", "files"
 ISSUER_KINDS = (PRIVATE_CA, FILES)
 SERVER, CLIENT = "server", "client"
 USAGES = (SERVER, CLIENT)
-TLS, POSTGRESQL = "tls", "postgresql"
-PROTOCOLS = (TLS, POSTGRESQL)
+TLS, HTTPS, POSTGRESQL = "tls", "https", "postgresql"
+PROTOCOLS = (TLS, HTTPS, POSTGRESQL)
 RELOAD, RESTART = "reload", "restart"
 ON_CHANGE = (RELOAD, RESTART)
 KEY_TYPES = ("ecdsa_p256", "ecdsa_p384", "rsa_3072", "rsa_4096")
@@ -37,6 +37,7 @@ class Listener:
     port: int
     server_name: str
     protocol: str = TLS
+    require_client_certificate: bool = False
 
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address
@@ -131,6 +132,7 @@ def build_service(raw: Raw, names: t.Sequence[str]) -> Service:
                 port=int(entry["port"]),
                 server_name=plain_name(str(entry.get("server_name") or default_server_name(names))),
                 protocol=str(entry.get("protocol") or TLS),
+                require_client_certificate=bool(entry.get("require_client_certificate")),
             )
             for entry in raw.get("listeners") or ()
         ),

@@ -13,6 +13,7 @@ import re
 import typing as t
 
 from .model import (
+    CLIENT,
     FILES,
     ISSUER_KINDS,
     KEY_MODES,
@@ -21,6 +22,7 @@ from .model import (
     ON_CHANGE,
     PRIVATE_CA,
     PROTOCOLS,
+    SERVER,
     USAGES,
     covers,
     is_address,
@@ -53,7 +55,7 @@ CERTIFICATE_KEYS = (
 )
 BROUGHT_KEYS = ("certificate_file", "key_file", "key_passphrase")
 SERVICE_KEYS = ("unit", "check", "on_change", "listeners")
-LISTENER_KEYS = ("address", "port", "server_name", "protocol")
+LISTENER_KEYS = ("address", "port", "server_name", "protocol", "require_client_certificate")
 ISSUER_KEYS = ("name", "kind", "generations", "trust_file")
 GENERATION_KEYS = ("certificate_file", "key_file", "key_passphrase")
 
@@ -138,6 +140,9 @@ def listener_problems(entry: t.Any, names: t.Sequence[str], path: str) -> list[s
         return found
     found += number(entry["port"], 1, 65535, f"{path}.port")
     found += choice(entry.get("protocol"), PROTOCOLS, f"{path}.protocol")
+    required = entry.get("require_client_certificate")
+    if required is not None and not isinstance(required, bool):
+        found.append(f"{path}.require_client_certificate: {required!r} is not accepted; accepted are true and false")
     address = entry.get("address")
     if address is not None and not (isinstance(address, str) and is_address(address)):
         found.append(f"{path}.address: {address!r} is not an address; accepted are as 192.0.2.1 and ::1")
@@ -168,6 +173,16 @@ def service_problems(entry: t.Any, names: t.Sequence[str], path: str) -> list[st
     for index, listener in enumerate(listeners):
         found += listener_problems(listener, names, f"{path}.listeners[{index}]")
     return found
+
+
+def mutual_problems(service: t.Mapping[str, t.Any], path: str) -> list[str]:
+    """Return the listeners that could not be asked: whoever asks must have a certificate for clients."""
+    return [
+        f"{path}.listeners[{index}].require_client_certificate: is tried with this certificate; set its usages to "
+        f"[{SERVER}, {CLIENT}]"
+        for index, listener in enumerate(service.get("listeners") or ())
+        if listener.get("require_client_certificate")
+    ]
 
 
 def certificate_problems(entry: t.Any, issuers: t.Mapping[str, str], path: str) -> list[str]:
@@ -203,7 +218,10 @@ def certificate_problems(entry: t.Any, issuers: t.Mapping[str, str], path: str) 
     found += wrong
     usable = [name for name in names if isinstance(name, str)]
     for index, service in enumerate(services):
-        found += service_problems(service, usable, f"{path}.services[{index}]")
+        wrong = service_problems(service, usable, f"{path}.services[{index}]")
+        if not wrong and CLIENT not in usages:
+            wrong = mutual_problems(service, f"{path}.services[{index}]")
+        found += wrong
     return found + brought_problems(entry, issuers.get(str(entry["issuer"]), ""), path)
 
 

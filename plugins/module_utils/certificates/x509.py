@@ -9,7 +9,7 @@ import hashlib
 import ipaddress
 import re
 import typing as t
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from .facts import Facts, RequestFacts
 from .model import CLIENT, SERVER, CertificateError, is_address
@@ -118,6 +118,24 @@ def make_request(private_pem: bytes, names: t.Sequence[str]) -> bytes:
         .sign(load_key(private_pem), hashes.SHA256())
     )
     return request.public_bytes(serialization.Encoding.PEM)
+
+
+def self_signed() -> tuple[bytes, bytes]:
+    """Return a certificate that its own key signed, and that key: what a stranger could come with."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(timezone.utc)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .sign(key, hashes.SHA256())
+    )
+    return pem_of(certificate), plain_key(key)
 
 
 def load_request(pem: bytes) -> t.Any:

@@ -16,8 +16,13 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.pro
 
 
 class TLSServer:
-    def __init__(self, certificate: str, key: str) -> None:
+    def __init__(self, certificate: str, key: str, client_trust: str = "", optional: bool = False) -> None:
         self.paths = (certificate, key)
+        # Whom clients must be certified by, in PEM; optional leaves it to the application to refuse them.
+        self.client_trust, self.optional = client_trust, optional
+        self.highest = ssl.TLSVersion.MAXIMUM_SUPPORTED
+        # What the application says to a client with a certificate, and to one without; empty means that it waits.
+        self.says: dict[bool, bytes] = {}
         # What is sent instead of TLS: to PostgreSQL's question, or at once. Empty means silence.
         self.answer: bytes | None = None
         self.load()
@@ -30,6 +35,10 @@ class TLSServer:
         """Do what a reload does: keep the old certificate if the new one cannot be used."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*self.paths)
+        context.maximum_version = self.highest
+        if self.client_trust:
+            context.load_verify_locations(cadata=self.client_trust)
+            context.verify_mode = ssl.CERT_OPTIONAL if self.optional else ssl.CERT_REQUIRED
         self.context = context
 
     def __enter__(self) -> TLSServer:
@@ -64,4 +73,7 @@ class TLSServer:
                 connection.sendall(self.answer)
                 return
             with self.context.wrap_socket(connection, server_side=True) as session:
-                session.recv(1)
+                if self.says:
+                    session.recv(4096)
+                    session.sendall(self.says[session.getpeercert(binary_form=True) is not None])
+                session.recv(4096)

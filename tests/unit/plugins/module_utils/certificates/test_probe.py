@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import timedelta
 from pathlib import Path
 
@@ -104,3 +105,88 @@ def test_openssl_refuses_what_no_client_would_accept(
     assert "key values mismatch" in fault
     (fault,) = probe.rehearse(*write(tmp_path, b"nonsense"), ca.trust, NAMES, ["server"])
     assert "OpenSSL does not take it" in fault
+
+
+BOTH = ("server", "client")
+VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+
+
+def mutual(server: TLSServer, protocol: str = "tls") -> Listener:
+    return Listener("127.0.0.1", server.port, "www.example.org", protocol, require_client_certificate=True)
+
+
+@pytest.fixture
+def pair(ca: pki.TestCA, tmp_path: Path) -> tuple[str, str]:
+    return write(tmp_path, pki.leaf(ca, KEY, NAMES, usages=BOTH) + ca.generation.chain)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "ANSWER_SECONDS", 0.2)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_server_that_requires_certificates_of_its_ca_is_proven(
+    ca: pki.TestCA, pair: tuple[str, str], version: ssl.TLSVersion
+) -> None:
+    with TLSServer(*pair, client_trust=ca.trust) as server:
+        server.highest = version
+        server.load()
+        served = probe.ask(mutual(server), ca.trust, pair)
+        assert (served.fault, bool(served.fingerprint)) == ("", True)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_server_that_lets_in_anybody_is_noticed(
+    ca: pki.TestCA, pair: tuple[str, str], version: ssl.TLSVersion
+) -> None:
+    with TLSServer(*pair) as server:
+        server.highest = version
+        server.load()
+        assert probe.ask(mutual(server), ca.trust, pair).fault == "lets in a client without a certificate"
+    with TLSServer(*pair, client_trust=ca.trust, optional=True) as server:
+        assert probe.ask(mutual(server), ca.trust, pair).fault == "lets in a client without a certificate"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_server_that_refuses_its_own_clients_is_noticed(
+    ca: pki.TestCA, stranger: pki.TestCA, pair: tuple[str, str], version: ssl.TLSVersion
+) -> None:
+    with TLSServer(*pair, client_trust=stranger.trust) as server:
+        server.highest = version
+        server.load()
+        assert probe.ask(mutual(server), ca.trust, pair).fault
+
+
+@pytest.mark.parametrize(
+    ("protocol", "yes", "no"),
+    [
+        ("https", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        ("https", b"HTTP/1.1 404 Not Found\r\n\r\n", b"HTTP/1.1 496 unassigned\r\n\r\n"),
+        (
+            "postgresql",
+            b"R\0\0\0\x17\0\0\0\nSCRAM-SHA-256\0\0",
+            b"E\0\0\0MMconnection requires a valid client certificate\0",
+        ),
+    ],
+)
+def test_an_application_that_refuses_is_understood(
+    ca: pki.TestCA, pair: tuple[str, str], protocol: str, yes: bytes, no: bytes
+) -> None:
+    with TLSServer(*pair, client_trust=ca.trust, optional=True) as server:
+        server.says = {True: yes, False: no}
+        assert probe.ask(mutual(server, protocol), ca.trust, pair).fault == ""
+        server.says = {True: yes, False: yes}
+        assert probe.ask(mutual(server, protocol), ca.trust, pair).fault == "lets in a client without a certificate"
+        server.says = {True: no, False: no}
+        assert (
+            probe.ask(mutual(server, protocol), ca.trust, pair).fault
+            == "does not let in a client with this certificate"
+        )
+
+
+def test_a_user_whom_postgresql_does_not_know_proves_nothing(ca: pki.TestCA, pair: tuple[str, str]) -> None:
+    with TLSServer(*pair, client_trust=ca.trust, optional=True) as server:
+        unknown = b"E\0\0\0MMno pg_hba.conf entry for host\0"
+        server.says = {True: unknown, False: unknown}
+        assert probe.ask(mutual(server, "postgresql"), ca.trust, pair).fault == ""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.validate import problems
 
 SERVICE: dict[str, Any] = {"unit": "nginx.service", "check": ["/usr/sbin/nginx", "-t"], "listeners": [{"port": 443}]}
+MUTUAL = {"port": 443, "protocol": "https", "require_client_certificate": True}
 GENERATION = {"certificate_file": "ca.pem", "key_file": "ca.key", "key_passphrase": "hidden-word"}
 ISSUER: dict[str, Any] = {"name": "internal", "kind": "private_ca", "generations": [GENERATION]}
 BROUGHT: dict[str, Any] = {"name": "brought", "kind": "files"}
@@ -46,6 +47,7 @@ GOOD = [
     policy(life_days=90, usages=["server", "client"], key_type="rsa_4096", owner="a", group="ssl-cert", mode="0440"),
     policy(**FILES, key_passphrase="hidden-word"),
     listener(protocol="postgresql", address="::1", server_name="any.example.net"),
+    policy(usages=["server", "client"], services=[{**SERVICE, "listeners": [MUTUAL]}]),
     service(on_change="restart", check=[]),
     {**policy(), "renew": ["web"]},
     issuer(generations=[GENERATION, GENERATION]),
@@ -99,6 +101,12 @@ BAD = [
     (listener(port=None), "tls_certificates[0].services[0].listeners[0].port: is missing", ""),
     (listener(address="localhost"), "tls_certificates[0].services[0].listeners[0].address: 'localhost'", "::1"),
     (listener(protocol="smtp"), "tls_certificates[0].services[0].listeners[0].protocol: 'smtp'", "postgresql"),
+    (
+        listener(require_client_certificate=True),
+        "listeners[0].require_client_certificate: is tried",
+        "[server, client]",
+    ),
+    (listener(require_client_certificate="yes"), "listeners[0].require_client_certificate: 'yes'", "true and false"),
     (listener(server_name="example.org"), "listeners[0].server_name: the certificate does not stand", "192.0.2.1"),
     (listener(server_name="*.example.net"), "listeners[0].server_name: the certificate does not stand", ""),
     (issuer(name="CA 1"), "tls_issuers[0].name: 'CA 1'", "a-z"),
