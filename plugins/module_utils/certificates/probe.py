@@ -27,6 +27,8 @@ STARTUP = struct.pack("!ii", 8 + len(PARAMETERS), 196608) + PARAMETERS
 # What nginx answers to a client without a certificate, or with a wrong one.
 HTTP_REFUSAL = re.compile(rb"HTTP/1\.[01] (400|495|496) ")
 ANSWER_SECONDS = 1.0
+# OpenSSL would ask on the terminal for the passphrase of a key that should have none.
+NO_PROMPT = ""
 IN, OUT, UNSURE = "in", "out", "unsure"
 # The paths of a certificate and its key.
 Pair = t.Tuple[str, str]  # noqa: UP006 - evaluated on Python 3.9 too
@@ -144,7 +146,7 @@ def rehearse(
     """Return why a client or server would not accept a candidate, as OpenSSL says; no network is touched."""
     try:
         own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        own.load_cert_chain(full_chain_path, key_path)
+        own.load_cert_chain(full_chain_path, key_path, NO_PROMPT)
         if SERVER in usages:
             for name in names:
                 handshake(own, client_context(trust), example(name))
@@ -169,7 +171,7 @@ def belong_together(certificate_path: str, key_path: str) -> bool:
     python3-cryptography would check whether an RSA key is sound each time, which takes a tenth of a second.
     """
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_path, key_path)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_path, key_path, NO_PROMPT)
     except (ssl.SSLError, OSError):
         return False
     return True

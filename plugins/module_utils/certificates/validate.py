@@ -24,6 +24,7 @@ from .model import (
     PROTOCOLS,
     SERVER,
     USAGES,
+    build_certificate,
     covers,
     is_address,
 )
@@ -286,6 +287,20 @@ def duplicates(entries: t.Sequence[t.Any], path: str) -> list[str]:
     ]
 
 
+def shared_listeners(certificates: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+    """Return the listeners that would have to serve two certificates for the same name."""
+    found = []
+    seen: dict[t.Any, str] = {}
+    for index, entry in enumerate(certificates):
+        built = build_certificate(entry)
+        for listener in dict.fromkeys(built.listeners):
+            other = seen.setdefault((listener.address, listener.port, listener.server_name), built.name)
+            if other != built.name:
+                path = f"{PREFIX}certificates[{index}].services"
+                found.append(f"{path}: {listener} serves {other} already; a listener serves one certificate for a name")
+    return found
+
+
 def problems(raw: t.Mapping[str, t.Any]) -> list[str]:
     """Return one sentence for each fault of the module's options; an empty list means that they can be planned."""
     found = [
@@ -307,8 +322,14 @@ def problems(raw: t.Mapping[str, t.Any]) -> list[str]:
     for index, entry in enumerate(certificates):
         found += certificate_problems(entry, kinds, f"{PREFIX}certificates[{index}]")
     found += duplicates(issuers, f"{PREFIX}issuers") + duplicates(certificates, f"{PREFIX}certificates")
+    if not found:
+        found += shared_listeners(certificates)
     renew, wrong = as_list(raw.get("renew"), f"{PREFIX}renew")
-    known = [str(entry.get("name")) for entry in certificates if isinstance(entry, t.Mapping)]
+    known = [
+        str(entry.get("name"))
+        for entry in certificates
+        if isinstance(entry, t.Mapping) and kinds.get(str(entry.get("issuer"))) != FILES
+    ]
     found += wrong
     for index, name in enumerate(renew):
         found += choice(name, known, f"{PREFIX}renew[{index}]")

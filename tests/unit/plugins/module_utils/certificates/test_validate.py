@@ -118,6 +118,12 @@ BAD = [
     (issuer(trust_file="a.pem"), "tls_issuers[0].trust_file: is for the kind files", "generations"),
     (issuer(kind="files"), "tls_issuers[0].generations: is for the kind private_ca", ""),
     ({**policy(), "renew": ["mail"]}, "tls_renew[0]: 'mail'", "web"),
+    ({**policy(**FILES), "renew": ["web"]}, "tls_renew[0]: 'web'", "accepted are"),
+    (
+        {**policy(), "certificates": [CERTIFICATE, {**CERTIFICATE, "name": "other"}]},
+        "tls_certificates[1].services: 127.0.0.1:443 (www.example.org) serves web already",
+        "one certificate for a name",
+    ),
     ({**policy(), "certificates": [CERTIFICATE, CERTIFICATE]}, "tls_certificates: web is there twice", "own name"),
     ({**policy(), "issuers": [ISSUER, ISSUER]}, "tls_issuers: internal is there twice", "own name"),
 ]
