@@ -1,0 +1,60 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make the CAs of this scenario: authorities.py DIRECTORY.
+
+A root, a CA below it that signs, whose key has a passphrase, and a CA that nobody trusts, with a client's certificate.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+EXTENSIONS = """
+[ca]
+basicConstraints=critical,CA:TRUE
+keyUsage=critical,keyCertSign,cRLSign
+subjectKeyIdentifier=hash
+authorityKeyIdentifier=keyid
+[client]
+basicConstraints=critical,CA:FALSE
+extendedKeyUsage=clientAuth
+subjectAltName=DNS:client.example.org
+"""
+NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+
+
+def main() -> None:
+    directory = Path(sys.argv[1])
+    directory.mkdir(parents=True, mode=0o700)
+    (directory / "extensions").write_text(EXTENSIONS)
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=directory, check=True, stdin=subprocess.DEVNULL)
+
+    def root(name: str) -> None:
+        openssl(
+            "req", "-x509", *NEW_KEY, "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "365",
+            "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+        )  # fmt: skip
+
+    def signed(name: str, issuer: str, section: str, *key: str) -> None:
+        openssl("req", "-new", *NEW_KEY, *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl(
+            "x509", "-req", "-in", f"{name}.csr", "-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key", "-days", "300",
+            "-extfile", "extensions", "-extensions", section, "-out", f"{name}.pem",
+        )  # fmt: skip
+
+    root("root")
+    signed("signing", "root", "ca", "-passout", "pass:molecule")
+    with (directory / "signing.pem").open("a") as chain:
+        chain.write((directory / "root.pem").read_text())
+    root("unknown")
+    signed("intruder", "unknown", "client", "-nodes")
+    (directory / "done").touch()
+
+
+if __name__ == "__main__":
+    main()
