@@ -88,6 +88,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not ann
     def public(self, issuer: t.Mapping[str, t.Any], path: str, arguments: Result) -> Result:
         """Return what the host has to know about an issuer; reads no secret."""
         told: Result = {"name": issuer["name"], "kind": issuer["kind"]}
+        if issuer.get("system_trust"):
+            told["system_trust"] = True
         if issuer["kind"] == FILES:
             trust = issuer.get("trust_file")
             told["trust"] = self.certificates(trust, f"{path}.trust_file").decode() if trust else ""

@@ -185,6 +185,9 @@ options:
       trust_file:
         description: With the kind V(files), the CAs that consumers trust. Unset means those of the system.
         type: str
+      system_trust:
+        description: Whether the system shall trust the roots too, for programs that read nothing else. Unset means no.
+        type: bool
   renew:
     description: Names of certificates that are renewed with a new key although they are not due. Not for inventories.
     type: list
@@ -220,6 +223,9 @@ options:
       fingerprints:
         description: Fingerprints of the certificates that were brought, by name.
         type: dict
+      system_trust:
+        description: Whether the system shall trust them too.
+        type: bool
   issued:
     description: Certificates for what is due. Set by the action plugin.
     type: list
@@ -326,6 +332,7 @@ ISSUER: dict[str, t.Any] = {
     "kind": {"type": "str", "required": True, "choices": ["private_ca", "files"]},
     "generations": {"type": "list", "elements": "dict", "options": GENERATION},
     "trust_file": {"type": "str"},
+    "system_trust": {"type": "bool"},
 }
 AUTHORITY: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
@@ -333,6 +340,7 @@ AUTHORITY: dict[str, t.Any] = {
     "key_identifier": {"type": "str", "no_log": False},
     "trust": {"type": "str"},
     "fingerprints": {"type": "dict"},
+    "system_trust": {"type": "bool"},
 }
 ISSUED: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},

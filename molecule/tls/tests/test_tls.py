@@ -48,6 +48,12 @@ def test_every_name_is_served(scenario: Any, server: str, name: str, family: int
     assert shakes_hands(scenario, "client", server, words, family=family).rc == 0
 
 
+def test_programs_that_read_the_trust_of_the_system_accept_it(scenario: Any, server: str) -> None:
+    words = f"--silent --resolve www.example.org:443:{scenario.address(server)} https://www.example.org/"
+    assert scenario.host("client").check_output(f"curl {words}") == "served"
+    assert scenario.host("stranger").run(f"curl {words}").rc == 60
+
+
 def test_a_name_that_is_not_in_it_is_refused(scenario: Any, server: str) -> None:
     said = shakes_hands(scenario, "client", server, f"-CAfile {TRUST} -verify_hostname mail.example.org")
     assert said.rc != 0

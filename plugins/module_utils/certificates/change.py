@@ -19,6 +19,7 @@ from .facts import Facts
 from .model import CLIENT, FILES, Authority, Certificate, CertificateError, Listener, build, build_authorities
 from .planner import Deployed, Served, deploy_reasons, issue_reasons, renewal, units_behind
 from .store import CERTIFICATE, FULL_CHAIN, KEY, REQUEST, STAGED, Store, digest, version_name
+from .system_trust import SystemTrust
 from .validate import problems
 
 PROVE_SECONDS = 30.0
@@ -62,7 +63,12 @@ class Change:
     """Make the certificates of this host what the arguments say."""
 
     def __init__(
-        self, arguments: t.Mapping[str, t.Any], check_mode: bool, store: Store | None = None, clock: Clock | None = None
+        self,
+        arguments: t.Mapping[str, t.Any],
+        check_mode: bool,
+        store: Store | None = None,
+        clock: Clock | None = None,
+        system_trust: SystemTrust | None = None,
     ) -> None:
         wrong = problems(arguments)
         if wrong:
@@ -73,14 +79,17 @@ class Change:
         self.check_mode = check_mode
         self.store = store or Store()
         self.clock = clock or Clock()
+        self.system_trust = system_trust or SystemTrust()
         self.certificates = build(arguments)
         self.authorities = build_authorities(arguments.get("authorities"))
         self.host = _machine_id()
         self.absent: set[Listener] = set()
         self.loaded: set[str] = set()
+        self.trust_reasons: list[str] = []
 
     def plan(self) -> dict[str, t.Any]:
         """Return what is to be done; outside of check mode also a request for each certificate to be issued."""
+        self.trust_reasons = self.reasons_of_trust()
         if self.check_mode:
             states = self.observe()
             return {**self.report(states), "due": [state.name for state in states if state.issue], "requests": []}
@@ -98,6 +107,10 @@ class Change:
         with self.store.locked(self.clock):
             for wished in self.certificates:
                 self.store.tidy(wished.name)
+            self.trust_reasons = self.reasons_of_trust()
+            if self.trust_reasons:
+                # Who reads nothing else trusts a new CA before the first certificate of it is served.
+                self.system_trust.apply(list(self.authorities.values()))
             states = self.observe()
             before = [self.describe(state) for state in states]
             for state in states:
@@ -139,6 +152,13 @@ class Change:
                 if answer.absent
             ]
         return states
+
+    def reasons_of_trust(self) -> list[str]:
+        """Return what the system should trust and does not; before the package is there, what it will have to."""
+        authorities = list(self.authorities.values())
+        if self.check_mode and not x509.HAS_CRYPTOGRAPHY:
+            return [f"the system does not trust {entry.name}" for entry in authorities if entry.system_trust]
+        return self.system_trust.reasons(authorities)
 
     def authority(self, wished: Certificate) -> Authority:
         found = self.authorities.get(wished.issuer)
@@ -474,6 +494,7 @@ class Change:
 
     def report(self, states: t.Sequence[State]) -> dict[str, t.Any]:
         reasons = [reason for state in states for reason in state.reasons]
+        reasons += self.trust_reasons
         before = [self.describe(state) for state in states]
         return {
             "changed": bool(reasons),

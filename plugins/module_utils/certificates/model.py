@@ -79,6 +79,7 @@ class Authority:
 
     key_identifier: of the CA that signs now, empty if any will do. trust: the certificates that consumers trust, in
     PEM; empty for those of the system. fingerprints: of the certificates that the user brought, by name.
+    system_trust: whether the system shall trust them too.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Authority:
     key_identifier: str = ""
     trust: str = ""
     fingerprints: tuple[tuple[str, str], ...] = ()
+    system_trust: bool = False
 
     def brought(self, name: str) -> str:
         return dict(self.fingerprints).get(name, "")
@@ -170,6 +172,7 @@ def build_authorities(entries: t.Iterable[Raw] | None) -> dict[str, Authority]:
             key_identifier=str(entry.get("key_identifier") or ""),
             trust=str(entry.get("trust") or ""),
             fingerprints=tuple(sorted((entry.get("fingerprints") or {}).items())),
+            system_trust=bool(entry.get("system_trust")),
         )
         for entry in entries or ()
     }

@@ -57,7 +57,7 @@ CERTIFICATE_KEYS = (
 BROUGHT_KEYS = ("certificate_file", "key_file", "key_passphrase")
 SERVICE_KEYS = ("unit", "check", "on_change", "listeners")
 LISTENER_KEYS = ("address", "port", "server_name", "protocol", "require_client_certificate")
-ISSUER_KEYS = ("name", "kind", "generations", "trust_file")
+ISSUER_KEYS = ("name", "kind", "generations", "trust_file", "system_trust")
 GENERATION_KEYS = ("certificate_file", "key_file", "key_passphrase")
 
 
@@ -258,6 +258,11 @@ def issuer_problems(entry: t.Any, path: str) -> list[str]:
         return found
     found += pattern(entry["name"], NAME, f"{path}.name", "a letter and up to 62 of a-z, 0-9, _ and -")
     found += choice(entry["kind"], ISSUER_KINDS, f"{path}.kind")
+    system_trust = entry.get("system_trust")
+    if system_trust is not None and not isinstance(system_trust, bool):
+        found.append(f"{path}.system_trust: {system_trust!r} is not accepted; accepted are true and false")
+    elif system_trust and entry["kind"] == FILES and not entry.get("trust_file"):
+        found.append(f"{path}.system_trust: there is nothing to trust; set trust_file to the certificates of the CAs")
     generations, wrong = as_list(entry.get("generations"), f"{path}.generations")
     found += wrong
     if entry["kind"] == PRIVATE_CA:

@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates import change, consumers, probe, x509
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.model import Listener, Service, build
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.store import Store
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.system_trust import SystemTrust
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.clock import Clock
 
 from . import pki
@@ -41,6 +42,8 @@ class Box:
         self.refused: str = ""
         self.loads: list[str] = []
         self.renew: list[str] = []
+        self.trust = SystemTrust(())
+        self.trusted = False
 
     # What is played
 
@@ -80,12 +83,13 @@ class Box:
             ],
             "renew": self.renew,
             "authorities": [
-                {"name": "ca", "kind": "private_ca", "key_identifier": identifier, "trust": self.ca.trust}
+                {"name": "ca", "kind": "private_ca", "key_identifier": identifier, "trust": self.ca.trust,
+                 "system_trust": self.trusted}
             ],
         }  # fmt: skip
 
     def plan(self, check_mode: bool = False, **wished: Any) -> dict[str, Any]:
-        return change.Change(self.arguments(**wished), check_mode, self.store, self.clock).plan()
+        return change.Change(self.arguments(**wished), check_mode, self.store, self.clock, self.trust).plan()
 
     def issue(self, planned: dict[str, Any], **wished: Any) -> list[dict[str, str]]:
         (certificate,) = build(self.arguments(**wished))
@@ -97,7 +101,7 @@ class Box:
 
     def deploy(self, issued: Any, keys: Any = None, **wished: Any) -> dict[str, Any]:
         arguments = {**self.arguments(**wished), "issued": issued, "private_keys": keys or {}}
-        return change.Change(arguments, False, self.store, self.clock).deploy()
+        return change.Change(arguments, False, self.store, self.clock, self.trust).deploy()
 
     def run(self, alter: Callable[[dict[str, str]], None] | None = None, **wished: Any) -> dict[str, Any]:
         """Do what one task does."""

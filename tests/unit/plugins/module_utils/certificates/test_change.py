@@ -21,6 +21,7 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.cloc
 from . import pki
 from .box import UNIT, UNITS, Box
 from .listener import TLSServer
+from .test_system_trust import System
 
 
 class LaterClock(Clock):
@@ -333,3 +334,18 @@ def test_a_run_that_ends_anywhere_is_finished_by_the_next(serving: Box, monkeypa
         (facts,) = x509.parse_chain(Path(serving.current("certificate.pem")).read_bytes())
         assert set(facts.names) == set(wish["names"])
     assert points >= 30
+
+
+def test_the_system_trusts_a_ca_before_a_certificate_of_it_is_served(box: Box, tmp_path: Path) -> None:
+    box.trust, box.trusted = System(tmp_path).trust, True
+    assert box.plan(check_mode=True)["reasons"] == [
+        "web: no certificate is deployed",
+        "the system does not trust CN=root",
+    ]
+    assert box.run()["changed"] is True
+    assert box.plan()["changed"] is False
+    box.trusted = False
+    done = box.run()
+    assert done["changed"] is True
+    assert "which no issuer wishes any more" in done["reasons"][0]
+    assert box.plan()["changed"] is False

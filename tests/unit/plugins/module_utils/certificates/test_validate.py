@@ -115,6 +115,8 @@ BAD = [
     (issuer(generations=GENERATION), "tls_issuers[0].generations: a dictionary", "first entry"),
     (issuer(generations=[{"key_file": "a"}]), "tls_issuers[0].generations[0].certificate_file: is missing", ""),
     (issuer(generations=[{**GENERATION, "key_passphrase": 5}]), "generations[0].key_passphrase: is not", "text"),
+    (issuer(system_trust="yes"), "tls_issuers[0].system_trust: 'yes'", "true and false"),
+    ({"issuers": [{**BROUGHT, "system_trust": True}]}, "tls_issuers[0].system_trust: there is nothing", "trust_file"),
     (issuer(trust_file="a.pem"), "tls_issuers[0].trust_file: is for the kind files", "generations"),
     (issuer(kind="files"), "tls_issuers[0].generations: is for the kind private_ca", ""),
     ({**policy(), "renew": ["mail"]}, "tls_renew[0]: 'mail'", "web"),
