@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -283,14 +284,17 @@ class Killed(BaseException):
 
 # Every step would take a minute.
 STRIDE = 13
-STEPS = ("mkdir", "rename", "symlink", "fsync", "unlink", "rmdir", "fchmod", "fchown", "open")
+WRITING = ("mkdir", "rename", "symlink", "fsync", "fchmod", "fchown", "write")
+STEPS = ("write", "mkdir", "rename", "symlink", "fsync", "unlink", "rmdir", "fchmod", "fchown", "open")
 
 
 class Reaper:
-    """Ends the process at the n-th step, before or after it is done."""
+    """Ends the process at the n-th step; or lets the next that writes fail, and all of its kind that follow."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, box: Box) -> None:
         self.left = -1
+        self.error: OSError | None = None
+        self.failing = ""
         self.steps = 0
         for name in STEPS:
             self.watch(monkeypatch, os, name, getattr(os, name))
@@ -300,15 +304,19 @@ class Reaper:
 
     def watch(self, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, real: Any) -> None:
         def step(*arguments: Any, **options: Any) -> Any:
-            self.tick()
+            self.tick(name)
             return real(*arguments, **options)
 
         monkeypatch.setattr(place, name, step)
 
-    def tick(self) -> None:
+    def tick(self, name: str) -> None:
         self.steps += 1
-        if self.left == 0:
+        if self.left == 0 and self.error is None:
             raise Killed
+        if self.error and self.left <= 0 and not self.failing and name in WRITING:
+            self.failing = name
+        if self.failing == name and self.error:
+            raise self.error
         self.left -= 1
 
 
@@ -349,3 +357,31 @@ def test_the_system_trusts_a_ca_before_a_certificate_of_it_is_served(box: Box, t
     assert done["changed"] is True
     assert "which no issuer wishes any more" in done["reasons"][0]
     assert box.plan()["changed"] is False
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_fails_anywhere_is_one_sentence_and_harms_nothing(
+    serving: Box, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    reaper = Reaper(monkeypatch, serving)
+    wishes: list[dict[str, Any]] = [{"names": ["www.example.org", f"{word}.example.org"]} for word in ("one", "two")]
+    assert "failed" not in serving.run(**wishes[0])
+    points = 0
+    for count, point in enumerate(range(0, reaper.steps, 2 * STRIDE)):
+        wish = wishes[(count + 1) % 2]
+        reaper.left, reaper.error = point, OSError(number, os.strerror(number))
+        try:
+            said = str(serving.run(**wish).get("msg", ""))
+        except CertificateError as error:
+            said = str(error)
+        failed, reaper.left, reaper.error, reaper.failing = reaper.failing, -1, None, ""
+        if failed:
+            points += 1
+            assert os.strerror(number) in said, (point, failed, said)
+            assert str(serving.path) in said
+        serving.deployed()
+        serving.fingerprints()
+        assert "failed" not in serving.run(**wish), point
+        assert serving.fingerprints() == {serving.deployed()}, point
+        assert serving.plan(**wish)["changed"] is False, point
+    assert points >= 5
