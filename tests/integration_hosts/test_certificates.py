@@ -8,6 +8,7 @@ Makes its own disposable hosts (root on Linux).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -52,6 +53,37 @@ listen_addresses = '*'
 ssl = on
 ssl_cert_file = '{STORE}/database/current/full_chain.pem'
 ssl_key_file = '{STORE}/database/current/key.pem'
+"""
+
+# Looks, as often as it can, for keys where they should not be: in arguments, environments, temporary files, or in a file
+# of the store that others may read. Ends when it is told to; the answer is the number of looks, then what it found.
+WATCHER = """
+import os, sys, time
+mark, looks, found = sys.argv[1].encode(), 0, set()
+def holds(path):
+    try:
+        with open(path, "rb") as file:
+            return mark in file.read(1 << 20) if mark else b"PRIVATE KEY" in file.read(1 << 20)
+    except OSError:
+        return False
+while os.path.exists("/root/watching"):
+    looks += 1
+    for process in os.listdir("/proc"):
+        if process.isdigit() and int(process) != os.getpid():
+            for name in ("cmdline", "environ"):
+                if holds("/proc/%s/%s" % (process, name)):
+                    found.add("process " + name)
+    for top in ("/etc/bulwark", "/tmp", "/var/tmp", "/root/.ansible", "/home", "/run"):
+        for directory, _names, files in os.walk(top):
+            for name in files:
+                path = os.path.join(directory, name)
+                try:
+                    mode = os.lstat(path).st_mode
+                except OSError:
+                    continue
+                if (not top.startswith("/etc") or mode & 0o007) and (mode & 0o170000) == 0o100000 and holds(path):
+                    found.add("%s %o" % (path, mode & 0o7777))
+print(looks, *sorted(found))
 """
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="disposable hosts need root")
@@ -143,6 +175,24 @@ class Host:
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    @contextlib.contextmanager
+    def watched(self, mark: str = "") -> Iterator[None]:
+        """Fail if a key, or a given one, is ever seen where it should not be."""
+        self.shell("touch /root/watching; cat > /root/watcher.py", WATCHER)
+        watcher = subprocess.Popen(
+            [*self._ssh, f"python3 /root/watcher.py '{mark}'"],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        try:
+            yield
+        finally:
+            self.shell("rm -f /root/watching")
+            looks, *found = watcher.communicate(timeout=PATIENCE_SECONDS)[0].split()
+        assert found == []
+        assert int(looks) > 5, "it looked too seldom"
 
     def install_driver(self) -> None:
         place = "/root/bulwark-test/ansible_collections/bulwark/hardening/plugins/module_utils"
@@ -309,7 +359,7 @@ class Load:
 
 def test_renewals_refuse_no_connection(host: Host) -> None:
     served = [host.proves()]
-    with Load(host, "tls") as web, Load(host, "postgresql") as database:
+    with host.watched(), Load(host, "tls") as web, Load(host, "postgresql") as database:
         for _renewal in range(3):
             done = host.run(host.policy(renew=["web", "database"]))
             assert done["failed"] is False, done
@@ -356,7 +406,8 @@ def test_a_wrong_certificate_is_refused_before_the_swap(host: Host) -> None:
     ]
     # The same way with a good one, which is then replaced by the CA's again.
     policy["certificates"][0]["certificate_file"] = controller.file("brought.pem", pki.leaf(ca, key) + chain)
-    done = host.run(policy)
+    with host.watched(key.decode().splitlines()[1]):
+        done = host.run(policy)
     assert done["failed"] is False, done
     assert_no_secret(done["words"], key)
     assert host.proves()[0] != served[0]

@@ -15,7 +15,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulwark.hardening.plugins.module_utils.certificates import change, consumers, probe, x509
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates import (
+    consumers,
+    probe,
+    serve,
+    x509,
+)
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.model import CertificateError
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.clock import Clock
 
@@ -41,8 +46,8 @@ def box(tmp_path: Path, ca: pki.TestCA, monkeypatch: pytest.MonkeyPatch) -> Box:
     monkeypatch.setattr(consumers, "units", box.units)
     monkeypatch.setattr(consumers, "check", box.check)
     monkeypatch.setattr(consumers, "load", box.load)
-    monkeypatch.setattr(change, "PROVE_SECONDS", 0.6)
-    monkeypatch.setattr(change, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(serve, "PROVE_SECONDS", 0.6)
+    monkeypatch.setattr(serve, "POLL_SECONDS", 0.01)
     return box
 
 
