@@ -44,6 +44,7 @@ class Box:
         self.renew: list[str] = []
         self.trust = SystemTrust(())
         self.trusted = False
+        self.also_trusted: list[pki.TestCA] = []
 
     # What is played
 
@@ -71,6 +72,7 @@ class Box:
             entries[0]["protocol"] = protocols[unit]
         generation = {"certificate_file": "a", "key_file": "b"}
         identifier = self.ca.generation.key_identifier
+        trust = "".join(dict.fromkeys(ca.trust for ca in (*self.also_trusted, self.ca)))
         return {
             "issuers": [{"name": "ca", "kind": "private_ca", "generations": [generation]}],
             "certificates": [
@@ -83,7 +85,7 @@ class Box:
             ],
             "renew": self.renew,
             "authorities": [
-                {"name": "ca", "kind": "private_ca", "key_identifier": identifier, "trust": self.ca.trust,
+                {"name": "ca", "kind": "private_ca", "key_identifier": identifier, "trust": trust,
                  "system_trust": self.trusted}
             ],
         }  # fmt: skip

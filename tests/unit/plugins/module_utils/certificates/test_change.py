@@ -273,6 +273,28 @@ def test_another_ca_takes_another_certificate(serving: Box, root: pki.TestCA, tm
     assert serving.fingerprints() == {serving.deployed()}
 
 
+def test_a_ca_is_replaced_by_trusting_both_for_a_while(serving: Box, stranger: pki.TestCA) -> None:
+    old, new, first = serving.ca, stranger, serving.deployed()
+    trust = Path(serving.path / "tls/web/trust.pem")
+    # The new one is trusted, and the old one still signs.
+    serving.also_trusted = [new]
+    assert serving.run()["reasons"] == ["web: the certificates that its consumers trust are others"]
+    assert set(trust.read_text().split("-----BEGIN")) == set((new.trust + old.trust).split("-----BEGIN"))
+    assert sorted(serving.loads) == sorted(UNITS), "services read whom to trust anew"
+    assert serving.deployed() == first
+    assert serving.plan()["changed"] is False
+    # The new one signs.
+    serving.ca, serving.also_trusted = new, [old]
+    assert "another CA" in serving.run()["reasons"][0]
+    assert serving.fingerprints() == {serving.deployed()} != {first}
+    assert serving.plan()["changed"] is False
+    # The old one is forgotten.
+    serving.also_trusted = []
+    assert serving.run()["reasons"] == ["web: the certificates that its consumers trust are others"]
+    assert trust.read_text() == new.trust
+    assert serving.plan()["changed"] is False
+
+
 def test_nobody_but_root_and_nobody_unknown(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CertificateError, match=r"tls_certificates \(web\).group: there is no group nobodys"):
         box.plan(group="nobodys")
