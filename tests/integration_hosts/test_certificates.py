@@ -17,6 +17,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -513,6 +514,27 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(host: Host) -> No
     assert killed >= 20
     policy = wishes[(POINTS - 1) % 2]
     assert host.run(policy)["changed"] is False
+
+
+MANY = 200
+
+
+def test_many_certificates_take_one_call(host: Host) -> None:
+    policy = host.policy()
+    del policy["certificates"][0]["services"], policy["certificates"][1:]
+    policy["certificates"] = [
+        {**policy["certificates"][0], "name": f"many{number}", "names": [f"many{number}.example.org"]}
+        for number in range(MANY)
+    ]
+    assert host.run(policy)["failed"] is False
+    began = time.monotonic()
+    done = host.run(policy)
+    seconds = time.monotonic() - began
+    print(f"{host.name}: {MANY} certificates, nothing due, {seconds:.1f} s with Ansible's own start")
+    assert done["changed"] is False
+    assert len(done["certificates"]) == MANY
+    assert seconds < 5
+    host.shell(f"rm -r {STORE}/many*")
 
 
 def test_no_key_is_where_it_should_not_be(host: Host) -> None:

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make the CAs of this scenario: authorities.py DIRECTORY.
 
-A root, a CA below it that signs, whose key has a passphrase, and a CA that nobody trusts, with a client's certificate.
+A root, a CA below it that signs, whose key has a passphrase, two more that take their place, and a CA that nobody
+trusts, with a client's certificate.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ def main() -> None:
     signed("signing", "root", "ca", "-passout", "pass:molecule")
     with (directory / "signing.pem").open("a") as chain:
         chain.write((directory / "root.pem").read_text())
+    # The one that will take its place.
+    root("next_root")
+    signed("next", "next_root", "ca", "-passout", "pass:molecule")
+    with (directory / "next.pem").open("a") as chain:
+        chain.write((directory / "next_root.pem").read_text())
     root("unknown")
     signed("intruder", "unknown", "client", "-nodes")
     (directory / "done").touch()
