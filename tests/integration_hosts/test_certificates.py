@@ -379,7 +379,7 @@ def test_renewals_refuse_no_connection(host: Host) -> None:
 def test_a_wrong_certificate_is_refused_before_the_swap(host: Host) -> None:
     controller = host.controller
     served, traces = host.proves(), host.traces()
-    key, other = (x509.make_key("ecdsa_p256") for _ in range(2))
+    key, other = (x509.make_key("ecdsa_p256") for _number in range(2))
     ca, chain = controller.ca, controller.ca.generation.chain
     cases = {
         "the private key belongs to another certificate": pki.leaf(ca, other),

@@ -39,10 +39,10 @@ class Action(ActionModule):
         self.due = [entry["name"] for entry in arguments.get("certificates") or ()]
         self.requests = [{"name": "web", "request": x509.make_request(HOST_KEY, NAMES).decode()}]
 
-    def _find_needle(self, kind: str, name: str) -> str:
-        if not (self.directory / name).exists():
+    def _find_needle(self, dirname: str, needle: str) -> str:
+        if not (self.directory / needle).exists():
             raise AnsibleError("not there")
-        return str(self.directory / name)
+        return str(self.directory / needle)
 
     def _is_pipelining_enabled(self, module_style: str, wrap_async: bool = False) -> bool:
         return self.pipelining

@@ -112,7 +112,7 @@ def test_a_ca_in_its_last_day_signs_no_more(ca: pki.TestCA) -> None:
 
 
 def test_serial_numbers_are_random_and_positive(ca: pki.TestCA) -> None:
-    serials = {x509.parse_chain(ca.sign(REQUEST, WISHED)[0])[0].serial for _ in range(20)}
+    serials = {x509.parse_chain(ca.sign(REQUEST, WISHED)[0])[0].serial for _number in range(20)}
     assert len(serials) == 20
     assert all(16 < len(serial) <= 40 for serial in serials)
 
