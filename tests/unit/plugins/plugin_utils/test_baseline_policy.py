@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.bulwark.hardening.plugins.filter.baseline_policy import typed
+from ansible_collections.bulwark.hardening.plugins.module_utils.baseline import files, mounts, pam, permissions, units
 from ansible_collections.bulwark.hardening.plugins.plugin_utils import baseline_policy as policy
 from ansible_collections.bulwark.hardening.plugins.plugin_utils import catalogue
 
@@ -23,6 +24,8 @@ DEBIAN = policy.Platform("Debian", "Debian", "12")
 CONTAINER = policy.Platform("Debian", "Debian", "12", own_kernel=False)
 RELEASES = [policy.Platform(*release) for release in policy.RELEASES]
 OPT_IN = sorted(row.id for row in ROWS if row.default == "opt_in")
+# Opt-in rows that need another variable as well.
+NEEDY = ("OS-31", "OS-66")
 SERVICES = policy.known_services(ROWS)
 FLAGS = sorted(name for name, option in catalogue.specification().items() if option["type"] == "bool")
 WAIVER = {"owner": "somebody", "reason": "it has to be", "expires": "2999-01-01"}
@@ -70,6 +73,18 @@ def rows_of(*entries: tuple[str, Mapping[str, Any], Mapping[str, Any]]) -> list[
 
 
 # Every release
+
+
+@pytest.mark.parametrize("platform", RELEASES, ids=[platform.name for platform in RELEASES])
+def test_the_modules_accept_what_the_policy_asks_of_them(platform: policy.Platform) -> None:
+    built = build(platform, opt_in=[identifier for identifier in OPT_IN if identifier not in NEEDY])
+    assert mounts.parse(built["mounts"])
+    assert files.parse(built["files"])
+    assert files.parse(built["access_files"])
+    assert files.parse_commands(built["commands_after"])
+    assert units.parse(built["units"])
+    assert permissions.parse(built["permissions"])
+    pam.parse(built["pam_profiles"])
 
 
 @pytest.mark.parametrize("platform", RELEASES, ids=[platform.name for platform in RELEASES])
