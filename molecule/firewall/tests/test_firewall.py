@@ -59,15 +59,17 @@ def test_only_named_destinations_are_reached(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("target", [target for target in TARGETS if target.startswith("ufw")])
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_limited_port_refuses_the_one_who_hammers_it(scenario: Any, target: str, family: int) -> None:
     def is_open() -> bool:
         return bool(scenario.tries("client", target, 8022, family) == "open")
 
+    # The policy has the port under ufw only, which a host may have got or lost meanwhile.
+    limited = "Status: active" in scenario.host(target).run("ufw status").stdout
     # Whoever was refused a moment ago, by an earlier run of this test, gets in after a while without trying.
-    if not is_open():
+    if limited and not is_open():
         time.sleep(LIMIT_SECONDS)
-        assert is_open()
+    assert is_open() == limited
     assert not all(is_open() for _each in range(12))
 
 
