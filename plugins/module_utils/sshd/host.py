@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ..transaction import files as safe_files
 from ..transaction.commands import ENVIRONMENT
-from ..transaction.session import SshSession, plain_address, ssh_session
+from ..transaction.session import SshSession, connecting_user, plain_address, ssh_session
 from . import administrators, algorithms, effective, keys
 from . import policy as model
 from . import units as systemd
@@ -197,31 +197,6 @@ def host_public_keys(kinds: Iterable[str]) -> dict[str, keys.PublicKey]:
         with contextlib.suppress(keys.InvalidKey):
             found[kind] = keys.parse_public_key(shown.output)
     return found
-
-
-def connecting_user() -> str:
-    """Return the user whose SSH login carries this process, empty if it runs in none.
-
-    sudo changes both environment and user, so the outermost process of the session is asked.
-    """
-    process, owner = os.getpid(), -1
-    for _step in range(64):
-        try:
-            environment = Path(f"/proc/{process}/environ").read_bytes()
-            if any(entry.startswith(b"SSH_CONNECTION=") for entry in environment.split(b"\0")):
-                owner = os.stat(f"/proc/{process}").st_uid
-            parent = int(Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            break
-        if parent < 1:
-            break
-        process = parent
-    if owner < 0:
-        return ""
-    try:
-        return pwd.getpwuid(owner).pw_name
-    except KeyError:
-        return ""
 
 
 def observe() -> tuple[Observation, SshSession | None]:
