@@ -134,7 +134,7 @@ def examine(
 ) -> Findings:
     """Let sshd read the candidate in place; raises Refused if it is not what the policy says or locks people out.
 
-    addresses: client address, server address and server port of this session, empty and 0 outside of one.
+    addresses: client address, server address and server port of the running login; empty and 0 without one.
     """
     parsed = host.run_with(directory, [host.sshd_program(), "-t"])
     if not parsed.ok:
@@ -174,7 +174,7 @@ def _verdict(
 
 
 def _effective(directory: str, user: str, client: str, server: str, port: int) -> dict[str, list[str]]:
-    """Return ``sshd -T`` for a login of this user; Match blocks on addresses see the ones of this session."""
+    """Return ``sshd -T`` for a login of this user; Match blocks on addresses see those of the running login."""
     address = client or LOOPBACK
     specification = f"user={user},host={address},addr={address},laddr={server or LOOPBACK},lport={port}"
     shown = host.run_with(directory, [host.sshd_program(), "-T", "-C", specification])
