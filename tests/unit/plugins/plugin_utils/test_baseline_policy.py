@@ -24,10 +24,10 @@ DEBIAN = policy.Platform("Debian", "Debian", "12")
 CONTAINER = policy.Platform("Debian", "Debian", "12", own_kernel=False)
 RELEASES = [policy.Platform(*release) for release in policy.RELEASES]
 OPT_IN = sorted(row.id for row in ROWS if row.default == "opt_in")
-# Opt-in rows that need another variable as well.
-NEEDY = ("OS-31", "OS-66")
 SERVICES = policy.known_services(ROWS)
 FLAGS = sorted(name for name, option in catalogue.specification().items() if option["type"] == "bool")
+WINDOW = {"days": ["Sat", "Sun"], "start": "03:30", "minutes": 60}
+EVERY_CHOICE: dict[str, Any] = {"opt_in": OPT_IN, "name_servers": ["192.0.2.53"], "reboot_window": WINDOW}
 WAIVER = {"owner": "somebody", "reason": "it has to be", "expires": "2999-01-01"}
 
 
@@ -77,7 +77,7 @@ def rows_of(*entries: tuple[str, Mapping[str, Any], Mapping[str, Any]]) -> list[
 
 @pytest.mark.parametrize("platform", RELEASES, ids=[platform.name for platform in RELEASES])
 def test_the_modules_accept_what_the_policy_asks_of_them(platform: policy.Platform) -> None:
-    built = build(platform, opt_in=[identifier for identifier in OPT_IN if identifier not in NEEDY])
+    built = build(platform, **EVERY_CHOICE)
     assert mounts.parse(built["mounts"])
     assert files.parse(built["files"])
     assert files.parse(built["access_files"])
@@ -98,14 +98,10 @@ def test_every_release_has_a_policy(platform: policy.Platform) -> None:
 
 @pytest.mark.parametrize("platform", RELEASES, ids=[platform.name for platform in RELEASES])
 def test_every_choice_at_once_contradicts_itself_nowhere(platform: policy.Platform) -> None:
-    options: dict[str, Any] = {"opt_in": OPT_IN, "name_servers": ["192.0.2.53"], "reboot_window": WINDOW}
-    built = build(platform, **options)
+    built = build(platform, **EVERY_CHOICE)
     assert {entry["id"] for entry in built["controls"]} >= set(OPT_IN)
     assert "$" + "baseline" not in yaml.safe_dump(built)
     assert "${" + "baseline" not in yaml.safe_dump(built)
-
-
-WINDOW = {"days": ["Sat", "Sun"], "start": "03:30", "minutes": 60}
 
 
 @given(
