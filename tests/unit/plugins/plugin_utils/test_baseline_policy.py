@@ -27,7 +27,14 @@ OPT_IN = sorted(row.id for row in ROWS if row.default == "opt_in")
 SERVICES = policy.known_services(ROWS)
 FLAGS = sorted(name for name, option in catalogue.specification().items() if option["type"] == "bool")
 WINDOW = {"days": ["Sat", "Sun"], "start": "03:30", "minutes": 60}
-EVERY_CHOICE: dict[str, Any] = {"opt_in": OPT_IN, "name_servers": ["192.0.2.53"], "reboot_window": WINDOW}
+GRUB_HASH = f"grub.pbkdf2.sha512.10000.{'AB' * 64}.{'CD' * 64}"
+EVERY_CHOICE: dict[str, Any] = {
+    "opt_in": OPT_IN,
+    "name_servers": ["192.0.2.53"],
+    "reboot_window": WINDOW,
+    "grub_superuser": "boot",
+    "grub_password_hash": GRUB_HASH,
+}
 WAIVER = {"owner": "somebody", "reason": "it has to be", "expires": "2999-01-01"}
 
 
@@ -128,6 +135,9 @@ def test_any_combination_has_a_policy(
         serves=serves,
         time_daemon=daemon,
         log_shipper=shipper,
+        name_servers=["192.0.2.53"],
+        grub_superuser="boot",
+        grub_password_hash=GRUB_HASH,
     )
     assert policy.problems(values, ROWS) == []
     waivers = [{"control": identifier, **WAIVER} for identifier in waived]
