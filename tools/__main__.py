@@ -39,16 +39,18 @@ def program(*command: str) -> t.Callable[[t.Sequence[str]], int]:
 def soak(options: t.Sequence[str]) -> int:
     """Run what takes too long for every change, all of it, and tell which parts failed.
 
-    Options go to the harmful changes; with --resume those that have passed are left out.
+    Options go to the harmful changes. With --resume what has passed before is left out of every part that can.
     """
+    resume = [option for option in options if option == "--resume"]
     hosts.prepare()
     parts: dict[str, t.Callable[[], int]] = {
         "virtual machines": lambda: (
             subprocess.run([tool("molecule"), "test", "-s", checks.MACHINES], cwd=ROOT, check=False).returncode
         ),
-        "Lynis": lambda: program("tests/lynis/run.py")([]),
-        "interrupted runs": lambda: program("tests/interruption/run.py")(["--points=20", "--resume"]),
+        "Lynis": lambda: program("tests/lynis/run.py")(resume),
+        "interrupted runs": lambda: program("tests/interruption/run.py", "--points=20")(resume),
         "harmful changes": lambda: program("tests/lockout/run.py", "--cases=200")(options),
+        "the same without protection": lambda: program("tests/lockout/run.py", "--unprotected", "--cases=48")([]),
     }
     failed = [name for name, part in parts.items() if part()]
     print(f"failed: {', '.join(failed)}" if failed else "everything passed")

@@ -15,8 +15,8 @@ author:
   - bulwark.hardening contributors (@bulwark-hardening)
 description:
   - Works on the accounts in C(/etc/passwd), with the programs of the system.
-  - An account of a program that carries this session, may use sudo, or has an SSH key is left as it is and told in
-    RV(kept), unless it is named in O(system_accounts.except).
+  - An account of a program that the run logs in with, that may use sudo, or that has an SSH key is left as it is and
+    told in RV(kept), unless it is named in O(system_accounts.except).
   - A password that would end within the time of warning keeps its age and is told in RV(kept), because an expired
     account refuses key logins as well.
 options:

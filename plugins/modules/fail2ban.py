@@ -254,7 +254,7 @@ foreign_jails:
   type: list
   elements: str
 ignored:
-  description: What is never banned, the client of this session included.
+  description: What is never banned, the address that the run comes from included.
   returned: always
   type: list
   elements: str

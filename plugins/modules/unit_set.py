@@ -38,7 +38,9 @@ options:
         description: Whether nothing can start it. Unset leaves it as it is. Masking does not stop a unit that runs.
         type: bool
       state:
-        description: Whether it runs now. Unset leaves it as it is.
+        description:
+          - Whether it runs now. Unset leaves it as it is.
+          - A unit that its own conditions (systemd.unit(5)) keep from starting on this host is left out.
         type: str
         choices: [started, stopped]
       only_if_exists:

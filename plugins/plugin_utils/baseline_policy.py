@@ -505,6 +505,10 @@ def _row_problems(variables: Variables, rows: Sequence[Row], waivers: Sequence[M
             yield f"{path}: {identifier} is no choice: it is {known[identifier].default} without it; remove it"
         elif identifier in variables["baseline_opt_in"][:number]:
             yield f"{path}: {identifier} stands twice; name it once"
+        else:
+            for condition, change in known[identifier].relaxed_by.items():
+                if condition.startswith("!") and change == UNMANAGED and applies(condition, variables):
+                    yield f"{path}: {identifier} needs {variable_of(condition)}; set it, or leave the control out"
     services = known_services(rows)
     for number, service in enumerate(variables["baseline_serves"]):
         if service not in services:

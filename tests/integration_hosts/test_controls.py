@@ -23,10 +23,10 @@ import pytest
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.host import Host as Observed
 from ansible_collections.bulwark.hardening.plugins.module_utils.controls.readers import pam
+from tests.integration_hosts import controls_program
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOSTS = [sys.executable, str(REPOSITORY / "molecule/shared/hosts.py")]
-PACKAGE = REPOSITORY / "plugins/module_utils"
 RELEASES = ("debian12", "debian13")
 PATIENCE_SECONDS = 180
 STACKS = 300
@@ -222,16 +222,11 @@ class Host:
         return done.stdout
 
     def drive(self, operation: str, data: Any) -> Any:
-        return json.loads(self.run(f"python3 /root/bulwark-test/controls_driver.py {operation}", json.dumps(data)))
+        return json.loads(self.run(f"{controls_program.DRIVER} {operation}", json.dumps(data)))
 
     def install(self) -> None:
-        packed = subprocess.run(
-            ["tar", "-C", str(PACKAGE), "--exclude=__pycache__", "-cf", "-", "controls",
-             "-C", str(Path(__file__).parent), "controls_driver.py"],
-            capture_output=True, check=True,
-        ).stdout  # fmt: skip
-        unpack = "mkdir -p /root/bulwark-test && tar -C /root/bulwark-test -xf -"
-        subprocess.run([*self._ssh, unpack], input=packed, check=True, timeout=PATIENCE_SECONDS)
+        program = controls_program.packed()
+        subprocess.run([*self._ssh, controls_program.UNPACK], input=program, check=True, timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")

@@ -251,9 +251,10 @@ def weaken(host: Host, variables: Mapping[str, Any]) -> list[str]:
     """Break one control after the other and let them stay broken over a restart, then mend them; returns what is wrong.
 
     After each breakage exactly one more control has to fail; after a restart the same and those that only show then.
-    Then site.yml runs, and after another restart none fails.
+    Then site.yml runs, and after another restart none fails. An earlier run that died in here is mended first.
     """
     wrong = []
+    begun = host.logs / f"{host.name}-weakened"
 
     def expect(when: str, failing: set[str]) -> None:
         found = host.failing(variables)
@@ -261,6 +262,14 @@ def weaken(host: Host, variables: Mapping[str, Any]) -> list[str]:
         if found != failing:
             wrong.append(f"{host.name}, {when}: {sorted(found)} fail, expected is {sorted(failing)}")
 
+    def mend() -> None:
+        host.ssh(f"sudo sh -c {shlex.quote('; '.join(breakage.mend for breakage in BREAKAGES if breakage.mend))}")
+        host.harden("mended", variables)
+        host.restart()
+
+    if begun.exists():
+        mend()
+    begun.touch()
     expect("sound", set())
     failing: set[str] = set()
     for breakage in BREAKAGES:
@@ -270,9 +279,8 @@ def weaken(host: Host, variables: Mapping[str, Any]) -> list[str]:
             expect(f"with {breakage.control} broken", failing)
     host.restart()
     expect("broken and restarted", {breakage.control for breakage in BREAKAGES})
-    host.ssh(f"sudo sh -c {shlex.quote('; '.join(breakage.mend for breakage in BREAKAGES if breakage.mend))}")
-    host.harden("mended", variables)
-    host.restart()
+    mend()
+    begun.unlink()
     expect("mended and restarted", set())
     return wrong
 
@@ -369,6 +377,7 @@ def main() -> int:
     if not arguments.container_only:
         if not arguments.resume:
             stop("machine")
+            (logs / "machine-weakened").unlink(missing_ok=True)
         wrong += machine(logs, steps)
         print("\n".join(remarks(logs, "machine", step) for step in ("defaults", "opt-in")), flush=True)
         if not arguments.keep:

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.integration_hosts import controls_program
+
 HERE = Path(__file__).resolve().parent.parent
 ROOT = HERE.parents[1]
 TARGETS = ["plain12", "stack13"]
-# Where the program that observes is brought to.
-PLACE = "/root/bulwark-controls"
 EMPTY_PACKAGE = (
     "mkdir -p /root/e/DEBIAN; chmod 0755 /root/e/DEBIAN;"
     " printf '%s: %s\\n' Package talk Version 1 Architecture all Maintainer x Description x"
@@ -185,20 +185,10 @@ def as_root(scenario: Any, target: str, command: str, data: bytes) -> str:
     return subprocess.run(line, input=data, capture_output=True, check=True).stdout.decode()
 
 
-def bring_the_program_that_observes(scenario: Any, target: str) -> None:
-    """Copy it, so that each observation is one call of it and not one of Ansible."""
-    packed = subprocess.run(
-        ["tar", "-C", str(ROOT / "plugins/module_utils"), "--exclude=__pycache__", "-cf", "-", "controls",
-         "-C", str(ROOT / "tests/integration_hosts"), "controls_driver.py"],
-        capture_output=True, check=True,
-    )  # fmt: skip
-    as_root(scenario, target, f"mkdir -p {PLACE}; tar -C {PLACE} -xf -", packed.stdout)
-
-
 def verdicts(scenario: Any, target: str) -> dict[str, str]:
     """Observe every control; returns the verdict of each that is not left to a person."""
     rows = json.loads((HARDENED / f"{target}.json").read_text(encoding="utf-8"))["rows"]
-    said = as_root(scenario, target, f"python3 -B {PLACE}/controls_driver.py evaluate", json.dumps(rows).encode())
+    said = as_root(scenario, target, f"{controls_program.DRIVER} evaluate", json.dumps(rows).encode())
     return {control["id"]: control["verdict"] for control in json.loads(said)["controls"] if not control["reported"]}
 
 
@@ -212,7 +202,7 @@ def worse(scenario: Any, target: str, sound: dict[str, str]) -> dict[str, str]:
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_control_fails_alone_when_exactly_that_is_broken(scenario: Any, target: str) -> None:
     host = scenario.host(target)
-    bring_the_program_that_observes(scenario, target)
+    as_root(scenario, target, controls_program.UNPACK, controls_program.packed())
     sound = verdicts(scenario, target)
     # The first database of AIDE is made later.
     assert {name for name, verdict in sound.items() if verdict in ("fail", "pending", "unknown")} <= {"OS-77"}

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +27,6 @@ WEAK = {
     "sudo": "OS-53",
     "update": "OS-83",
 }
-
-
-@pytest.fixture(scope="session", name="now")
-def observed(scenario: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Let every target tell about its controls, once for all processes that test."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "observed"
-    folder.mkdir(exist_ok=True)
-    with Path(folder, "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not Path(folder, f"{TARGETS[-1]}.json").exists():
-            done = scenario.run_playbook(HERE / "observe.yml", "-e", f"observe_to={folder}")
-            assert done.returncode == 0, done.stdout + done.stderr
-    return {name: json.loads((folder / f"{name}.json").read_text()) for name in TARGETS}
 
 
 def by_id(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:

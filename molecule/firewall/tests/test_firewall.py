@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
+# ufw counts the connections of a source within this time.
+LIMIT_SECONDS = 31
 TARGETS = ["ufw12", "ufw13", "firewalld12", "firewalld13"]
 ADOPTED = ["ufw13", "firewalld12"]
 FAMILIES = [4, 6]
@@ -56,12 +59,17 @@ def test_only_named_destinations_are_reached(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("target", [target for target in TARGETS if target.startswith("ufw")])
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_limited_port_refuses_the_one_who_hammers_it(scenario: Any, target: str, family: int) -> None:
     def is_open() -> bool:
         return bool(scenario.tries("client", target, 8022, family) == "open")
 
-    assert is_open()
+    # The policy has the port under ufw only, which a host may have got or lost meanwhile.
+    limited = "Status: active" in scenario.host(target).run("ufw status").stdout
+    # Whoever was refused a moment ago, by an earlier run of this test, gets in after a while without trying.
+    if limited and not is_open():
+        time.sleep(LIMIT_SECONDS)
+    assert is_open() == limited
     assert not all(is_open() for _each in range(12))
 
 

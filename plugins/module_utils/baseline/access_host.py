@@ -91,29 +91,6 @@ def has_pam_auth_update() -> bool:
     return shutil.which("pam-auth-update", path="/usr/sbin:/sbin") is not None
 
 
-def connecting_user() -> str:
-    """Return the user whose SSH login carries this process, empty if it runs in none.
-
-    sudo changes both environment and user, so the outermost process of the session is asked.
-    """
-    process, owner = os.getpid(), -1
-    for _step in range(64):
-        try:
-            environment = Path(f"/proc/{process}/environ").read_bytes()
-            if any(entry.startswith(b"SSH_CONNECTION=") for entry in environment.split(b"\0")):
-                owner = os.stat(f"/proc/{process}").st_uid
-            parent = int(Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            break
-        if parent < 1:
-            break
-        process = parent
-    try:
-        return pwd.getpwuid(owner).pw_name if owner >= 0 else ""
-    except KeyError:
-        return ""
-
-
 def administrators(policy: Policy, connecting: str) -> list[str]:
     """Return who is asked about: those named, else the administrators' group as far as its members have keys."""
     names = list(policy.administrators) or [name for name in _members() if _has_key(name)]

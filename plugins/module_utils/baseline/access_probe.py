@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..transaction import files as safe_files
-from ..transaction.commands import ENVIRONMENT, last_line
+from ..transaction.commands import ENVIRONMENT, telling_line
 from . import access, host
 from .host import Refused
 
@@ -200,7 +200,7 @@ def _run(argv: Sequence[str], user: pwd.struct_passwd | None = None, text: str =
         return False, f"{argv[0]} did not end within {SUDO_SECONDS:g} seconds"
     except OSError as error:
         return False, f"{argv[0]} cannot be run: {error.strerror or error}"
-    return done.returncode == 0, last_line(f"{done.stdout}\n{done.stderr}")
+    return done.returncode == 0, telling_line(f"{done.stdout}\n{done.stderr}")
 
 
 class _Conversation(ctypes.Structure):

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..transaction import files as safe_files
 from ..transaction.engine import Engine, Transaction, TransactionError
-from ..transaction.session import ssh_session
+from ..transaction.session import connecting_user, ssh_session
 from ..transaction.state import Command
 from . import access, access_host, access_probe, access_stage, files, files_host, host, mounts, pam
 from .access import Piece, Policy
@@ -54,7 +54,7 @@ def stage(raw: Mapping[str, Any], check_mode: bool) -> Result:
     if made.is_empty:
         return result
     result["stage"] = {"port": 0, "reason": "this connection is no SSH login"}
-    if access_host.connecting_user():
+    if connecting_user():
         _write_proof()
         result["stage"] = access_stage.start(policy)
     return result
@@ -205,7 +205,7 @@ def _read_by_visudo(made: Candidate) -> None:
 
 
 def _administrators(raw: Mapping[str, Any], policy: Policy, made: Candidate) -> tuple[list[access.Verdict], list[str]]:
-    connecting = access_host.connecting_user()
+    connecting = connecting_user()
     names = access_host.administrators(policy, connecting)
     if not names:
         raise Refused(
@@ -233,7 +233,7 @@ def _begin(engine: Engine, raw: Mapping[str, Any], made: Candidate, token: str) 
     paths += [_topmost(piece.path) for piece in made.pieces if not piece.path.startswith(inside)]
     undo = [Command(argv, required=argv[0] != "umount") for argv in made.mount_plan.undo]
     session = ssh_session()
-    connecting = access_host.connecting_user()
+    connecting = connecting_user()
     return engine.begin(
         DOMAIN,
         list(dict.fromkeys(paths)),

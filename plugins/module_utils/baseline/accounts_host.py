@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..transaction import files as safe_files
+from ..transaction.session import session_owner
 from . import accounts, files, files_host
 from .accounts import Account, Change, Homes
 from .host import Done, Refused, in_words, read_text, run
 
 Run = Callable[[Sequence[str]], Done]
 SET_ASIDE = ".set-aside-by-bulwark"
-MAXIMUM_ANCESTORS = 64
 
 
 @dataclass(frozen=True)
@@ -100,24 +100,6 @@ def _use(account: Account, session: int, members: Collection[str], gids: Collect
 def _has_key(account: Account) -> bool:
     text = read_text(os.path.realpath(f"{account.home}/.ssh/authorized_keys"))
     return any(line.strip() and not line.strip().startswith("#") for line in text.splitlines())
-
-
-def session_owner() -> int:
-    """Return the user whose SSH login carries this process, -1 when there is none; sudo hides it from itself."""
-    process, owner = os.getpid(), -1
-    for _step in range(MAXIMUM_ANCESTORS):
-        try:
-            with open(f"/proc/{process}/environ", "rb") as environment:
-                carried = any(entry.startswith(b"SSH_CONNECTION=") for entry in environment.read().split(b"\0"))
-            if carried:
-                owner = os.stat(f"/proc/{process}").st_uid
-            with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as facts:
-                process = int(facts.read().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            break
-        if process < 1:
-            break
-    return owner
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..transaction import files as safe_files
-from ..transaction.commands import ENVIRONMENT, last_line
+from ..transaction.commands import ENVIRONMENT, telling_line
 
 COMMAND_SECONDS = 120.0
 MODE = re.compile(r"0?[0-7]{3,4}")
@@ -55,7 +55,7 @@ def run(argv: Sequence[str], timeout_seconds: float = COMMAND_SECONDS) -> Done:
         return Done(False, "", f"{argv[0]} did not end within {timeout_seconds:g} seconds")
     except OSError as error:
         return Done(False, "", f"{argv[0]} cannot be run: {error.strerror or error}")
-    return Done(done.returncode == 0, done.stdout, last_line(f"{done.stdout}\n{done.stderr}"))
+    return Done(done.returncode == 0, done.stdout, telling_line(f"{done.stdout}\n{done.stderr}"))
 
 
 def require_root(what: str) -> None:

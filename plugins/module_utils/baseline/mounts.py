@@ -25,10 +25,10 @@ KERNEL_PATHS = frozenset({"/dev", "/dev/shm", "/proc", "/run", "/sys"})  # noqa:
 # Paths that may be managed at all. Everything else holds programs that logging in needs, or is not ours.
 NEW_PATHS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - paths of mounts, not of temporary files
 MANAGED_PATHS = (
-    *NEW_PATHS, "/proc", "/run", "/home", "/srv", "/media", "/mnt", "/boot", "/boot/efi", "/efi", "/var/log",
-    "/var/log/audit",
+    *NEW_PATHS, "/proc", "/run", "/home", "/srv", "/media", "/mnt", "/boot", "/boot/efi", "/efi", "/var",
+    "/var/log", "/var/log/audit",
 )  # fmt: skip
-MAY_NOT_HOLD_PROGRAMS = frozenset(MANAGED_PATHS) - {"/home", "/srv"}
+MAY_NOT_HOLD_PROGRAMS = frozenset(MANAGED_PATHS) - {"/home", "/srv", "/var"}
 FLAGS = ("nodev", "nosuid", "noexec")
 # What takes a flag away again, as fstab(5) spells it.
 OPPOSITES = {

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..transaction import files as safe_files
-from . import accounts, accounts_host, permissions, way_in
+from ..transaction.session import session_owner
+from . import accounts, permissions, way_in
 from .host import (
     Done,
     Refused,
@@ -74,7 +75,7 @@ def who_log_in() -> tuple[way_in.Person, ...]:
     """Return everybody who has keys in their home, and whoever is connected now, though a directory may hide them."""
     entries = {entry.pw_name: entry for entry in pwd.getpwall()}
     with contextlib.suppress(KeyError):
-        connected = pwd.getpwuid(accounts_host.session_owner())
+        connected = pwd.getpwuid(session_owner())
         entries.setdefault(connected.pw_name, connected)
     found = []
     for entry in entries.values():

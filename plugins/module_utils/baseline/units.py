@@ -12,7 +12,7 @@ from typing import Any
 
 from .host import Refused
 
-PROPERTIES = ("LoadState", "UnitFileState", "ActiveState")
+PROPERTIES = ("LoadState", "UnitFileState", "ActiveState", "ConditionResult", "ConditionTimestampMonotonic")
 STARTED = "started"
 STOPPED = "stopped"
 NAME = re.compile(
@@ -42,6 +42,13 @@ class Unit:
     load: str = "not-found"
     file: str = ""
     active: str = "inactive"
+    condition: str = ""
+    condition_checked: str = ""
+
+    @property
+    def conditions_unmet(self) -> bool:
+        """Whether its own conditions kept it from starting the last time (systemd.unit(5))."""
+        return self.condition == "no" and self.condition_checked not in ("", "0")
 
     @property
     def exists(self) -> bool:
@@ -129,6 +136,8 @@ def plan(wishes: Sequence[Wish], units: Mapping[str, Unit], check_mode: bool = F
             problems.append(f"{wish.name} is masked and cannot start; set masked to false as well, or leave it out")
             continue
         steps += [Step(verb, wish.name) for verb in _verbs(wish, unit)]
+        if wish.state == STARTED and unit.conditions_unmet and not unit.running:
+            left_out.append(f"{wish.name} does not run, since this host does not meet the unit's own conditions")
         if wish.enabled is False and unit.file in NOT_ENABLED_BY_ITSELF:
             left_out.append(
                 f"{wish.name} is {unit.file} and cannot be disabled, because others start it; mask it instead"
@@ -149,7 +158,7 @@ def _verbs(wish: Wish, unit: Unit) -> list[str]:
         verbs.append("enable")
     if wish.enabled is False and unit.file in ("enabled", "enabled-runtime", "linked", "linked-runtime"):
         verbs.append("disable")
-    if wish.state == STARTED and not unit.running:
+    if wish.state == STARTED and not (unit.running or unit.conditions_unmet):
         verbs.append("start")
     if wish.state == STOPPED and unit.active not in ("inactive", "failed"):
         verbs.append("stop")
@@ -163,7 +172,7 @@ def unmet(step: Step, unit: Unit) -> str:
         "mask": unit.masked,
         "enable": unit.enabled or unit.file in NOT_ENABLED_BY_ITSELF,
         "disable": not unit.enabled,
-        "start": unit.running,
+        "start": unit.running or unit.conditions_unmet,
         "stop": not unit.running,
     }
     if reached[step.verb]:

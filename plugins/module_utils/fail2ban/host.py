@@ -18,7 +18,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..transaction import files
-from ..transaction.commands import ENVIRONMENT, last_line
+from ..transaction.commands import ENVIRONMENT, telling_line
 from . import engine_program
 from .model import FILES, JOURNAL, Fail2banError, Jail
 from .render import DIRECTORY, FILTERS, HEADER, SANDBOX, TABLE, Log
@@ -39,7 +39,7 @@ class Answer(t.NamedTuple):
     error: str
 
     def complaint(self) -> str:
-        return last_line(f"{self.output}\n{self.error}")
+        return telling_line(f"{self.output}\n{self.error}")
 
 
 def run(*argv: str, text: str = "") -> Answer:

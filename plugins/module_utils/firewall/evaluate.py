@@ -95,7 +95,7 @@ def admission(entries: t.Iterable[Entry], default: str, source: Network, port: i
             continue
         if entry.ports and not any(item.covers(port) for item in entry.ports):
             continue
-        whole = source.subnet_of(entry.source)  # type: ignore[arg-type]
+        whole = source.subnet_of(entry.source)  # type: ignore[arg-type]  # the families were compared above
         if entry.action in ADMITS:
             unconditional = not entry.interface and not entry.destination.prefixlen and not entry.source_ports
             if whole and unconditional:

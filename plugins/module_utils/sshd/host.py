@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..transaction import files as safe_files
-from ..transaction.commands import ENVIRONMENT
-from ..transaction.session import SshSession, plain_address, ssh_session
+from ..transaction.commands import ENVIRONMENT, telling_line
+from ..transaction.session import SshSession, connecting_user, plain_address, ssh_session
 from . import administrators, algorithms, effective, keys
 from . import policy as model
 from . import units as systemd
@@ -49,15 +49,10 @@ class Done:
 
     def first_line(self) -> str:
         """Return the first line that says something; systemctl begins with the cause."""
-        return self._lines()[0]
+        return next(filter(None, map(str.strip, f"{self.output}\n{self.error}".splitlines())), "no output")
 
-    def last_line(self) -> str:
-        """Return the last line that says something."""
-        return self._lines()[-1]
-
-    def _lines(self) -> list[str]:
-        lines = [line.strip() for line in f"{self.output}\n{self.error}".splitlines()]
-        return [line for line in lines if line] or ["no output"]
+    def telling_line(self) -> str:
+        return telling_line(f"{self.output}\n{self.error}")
 
 
 def run(argv: Sequence[str], text: str | None = None) -> Done:
@@ -94,7 +89,7 @@ def run_with(directory: str, argv: Sequence[str]) -> Done:
     """Run a command that sees directory as /etc/ssh, in a mount namespace of its own."""
     done = run(["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", PRIVATE, directory, *argv])
     if not done.ok and "unshare" in done.error:
-        raise Refused(f"the policy cannot be tried on this host, which allows no private mount: {done.last_line()}")
+        raise Refused(f"the policy cannot be tried on this host, which allows no private mount: {done.telling_line()}")
     return done
 
 
@@ -153,14 +148,14 @@ def capabilities() -> model.Capabilities:
     for option, query in algorithms.QUERIES.items():
         done = run(["ssh", "-Q", query])
         if not done.ok:
-            raise Refused(f"ssh -Q {query} failed: {done.last_line()}; install the OpenSSH client beside the server")
+            raise Refused(f"ssh -Q {query} failed: {done.telling_line()}; install the OpenSSH client beside the server")
         known[option] = tuple(done.output.split())
     host_key = next(iter(HOST_KEY_PATHS.values()))
     shown = run_with("/etc/ssh", [sshd_program(), "-T", "-f", "/dev/null"])
     if not shown.ok and not any(os.path.exists(path) for path in HOST_KEY_PATHS.values()):
-        raise Refused(f"sshd shows no configuration without a host key: {shown.last_line()}; make {host_key} first")
+        raise Refused(f"sshd shows no configuration without a host key: {shown.telling_line()}; make {host_key} first")
     if not shown.ok:
-        raise Refused(f"sshd -T failed: {shown.last_line()}")
+        raise Refused(f"sshd -T failed: {shown.telling_line()}")
     return model.Capabilities(known, frozenset(effective.parse(shown.output)))
 
 
@@ -169,7 +164,7 @@ def observe_units() -> systemd.Units:
     shown = run(["systemctl", "show", f"--property={','.join(systemd.PROPERTIES)}", *systemd.CANDIDATES])
     units = systemd.observe(shown.output)
     if units is None:
-        reason = f" ({shown.last_line()})" if not shown.ok else ""
+        reason = f" ({shown.telling_line()})" if not shown.ok else ""
         raise Refused(f"systemd knows neither ssh.service nor sshd.service{reason}; install the OpenSSH server first")
     return units
 
@@ -184,7 +179,7 @@ def host_key_bits() -> dict[str, int]:
         words = shown.output.split()
         found[kind] = int(words[0]) if shown.ok and words and words[0].isdigit() else 0
         if not found[kind]:
-            raise Refused(f"{path} is not a usable host key: {shown.last_line()}; repair or remove it first")
+            raise Refused(f"{path} is not a usable host key: {shown.telling_line()}; repair or remove it first")
     return found
 
 
@@ -197,31 +192,6 @@ def host_public_keys(kinds: Iterable[str]) -> dict[str, keys.PublicKey]:
         with contextlib.suppress(keys.InvalidKey):
             found[kind] = keys.parse_public_key(shown.output)
     return found
-
-
-def connecting_user() -> str:
-    """Return the user whose SSH login carries this process, empty if it runs in none.
-
-    sudo changes both environment and user, so the outermost process of the session is asked.
-    """
-    process, owner = os.getpid(), -1
-    for _step in range(64):
-        try:
-            environment = Path(f"/proc/{process}/environ").read_bytes()
-            if any(entry.startswith(b"SSH_CONNECTION=") for entry in environment.split(b"\0")):
-                owner = os.stat(f"/proc/{process}").st_uid
-            parent = int(Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            break
-        if parent < 1:
-            break
-        process = parent
-    if owner < 0:
-        return ""
-    try:
-        return pwd.getpwuid(owner).pw_name
-    except KeyError:
-        return ""
 
 
 def observe() -> tuple[Observation, SshSession | None]:

@@ -69,7 +69,7 @@ def build(plan: Plan, outer: str) -> Candidate:
         target = candidate.path(HOST_KEY_PATHS[kind])
         made = host.run(["ssh-keygen", "-q", "-t", kind, *bits, "-N", "", "-C", "", "-f", target])
         if not made.ok:
-            raise Refused(f"no {kind} host key could be made: {made.last_line()}")
+            raise Refused(f"no {kind} host key could be made: {made.telling_line()}")
     if plan.make_krl:
         make_krl(plan.krl, candidate)
     return candidate
@@ -94,7 +94,7 @@ def make_krl(sections: Sequence[revocation.Section], candidate: Candidate) -> No
                 argv += ["-s", f"{work}/ca.pub"]
             made = host.run([*argv, f"{work}/specification"])
             if not made.ok:
-                raise Refused(f"ssh_revoked_keys: ssh-keygen cannot make a revocation list: {made.last_line()}")
+                raise Refused(f"ssh_revoked_keys: ssh-keygen cannot make a revocation list: {made.telling_line()}")
         _prove_krl(krl, sections, work)
         content = safe_files.read_file(krl)
     safe_files.write_file(target, content, 0o644)
@@ -134,11 +134,11 @@ def examine(
 ) -> Findings:
     """Let sshd read the candidate in place; raises Refused if it is not what the policy says or locks people out.
 
-    addresses: client address, server address and server port of this session, empty and 0 outside of one.
+    addresses: client address, server address and server port of the running login; empty and 0 without one.
     """
     parsed = host.run_with(directory, [host.sshd_program(), "-t"])
     if not parsed.ok:
-        raise Refused(f"nothing was changed: sshd refuses the configuration: {parsed.last_line()}")
+        raise Refused(f"nothing was changed: sshd refuses the configuration: {parsed.telling_line()}")
     names = list(policy.texts("administrators") or ((connecting,) if connecting else ()))
     if connecting and connecting not in names:
         names.append(connecting)
@@ -174,12 +174,12 @@ def _verdict(
 
 
 def _effective(directory: str, user: str, client: str, server: str, port: int) -> dict[str, list[str]]:
-    """Return ``sshd -T`` for a login of this user; Match blocks on addresses see the ones of this session."""
+    """Return ``sshd -T`` for a login of this user; Match blocks on addresses see those of the running login."""
     address = client or LOOPBACK
     specification = f"user={user},host={address},addr={address},laddr={server or LOOPBACK},lport={port}"
     shown = host.run_with(directory, [host.sshd_program(), "-T", "-C", specification])
     if not shown.ok:
-        raise Refused(f"nothing was changed: sshd refuses the configuration: {shown.last_line()}")
+        raise Refused(f"nothing was changed: sshd refuses the configuration: {shown.telling_line()}")
     return effective.parse(shown.output)
 
 
@@ -315,10 +315,10 @@ def speaks_ssh(address: str, port: int) -> bool:
 
 def _why(unit: str, started: host.Done) -> str:
     if not started.ok:
-        return started.last_line()
+        return started.telling_line()
     log = host.run(["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=5", f"--unit={unit}"])
     lines = [line for line in log.output.splitlines() if "sshd" in line or "rror" in line or "ad " in line]
-    return lines[0].strip() if lines else log.last_line()
+    return lines[0].strip() if lines else log.telling_line()
 
 
 def clear() -> None:

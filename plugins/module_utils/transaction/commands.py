@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 
@@ -14,6 +15,7 @@ from .state import Command
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/"}
 MAXIMUM_LINE = 300
+PLACE = re.compile(r"\bline:? [0-9]+\b|[\w./-]*[A-Za-z/][\w./-]*:[0-9]+:")
 
 
 class NotStarted(Exception):
@@ -37,7 +39,7 @@ def start_command(command: Command, output: int = subprocess.DEVNULL) -> subproc
 
 
 def run_command(command: Command) -> tuple[bool, str]:
-    """Run a command to its end or its time limit and return (success, the last line that it wrote)."""
+    """Run a command to its end or its time limit and return (success, the line that says most)."""
     try:
         process = start_command(command, subprocess.PIPE)
     except NotStarted as error:
@@ -49,11 +51,16 @@ def run_command(command: Command) -> tuple[bool, str]:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         return False, f"no end within {command.timeout_seconds:g} seconds"
-    return process.returncode == 0, last_line(output.decode(errors="replace"))
+    return process.returncode == 0, telling_line(output.decode(errors="replace"))
 
 
-def last_line(text: str) -> str:
-    """Return the line that says most about how a program ended: the last with the word error, else the last at all."""
+def telling_line(text: str) -> str:
+    """Return the line that says most about how a program ended.
+
+    The first that names a place in a file, such as ``x.conf line 3:`` or ``x.conf:3:``, else the last with the word
+    error, else the last at all.
+    """
     lines = [line.strip() for line in text.splitlines() if any(character.isalnum() for character in line)]
+    places = [line for line in lines if PLACE.search(line)]
     errors = [line for line in lines if "error" in line.lower()]
-    return (errors or lines or ["no output"])[-1][:MAXIMUM_LINE]
+    return (places[:1] or errors[-1:] or lines[-1:] or ["no output"])[0][:MAXIMUM_LINE]

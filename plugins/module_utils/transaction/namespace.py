@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .commands import ENVIRONMENT, last_line
+from .commands import ENVIRONMENT, telling_line
 from .probe import Probe, Verdict
 from .runner import pack_rehearsal
 from .state import Command, TransactionError
@@ -87,14 +87,14 @@ def rehearse(
     except OSError as error:
         return Rehearsal(False, f"unshare cannot be run: {error.strerror or error}")
     if not answers:
-        return Rehearsal(False, f"private namespaces are not permitted on this host: {last_line(errors)}")
+        return Rehearsal(False, f"private namespaces are not permitted on this host: {telling_line(errors)}")
     answer = answers[-1]
     if "unsupported" in answer:
         return Rehearsal(False, answer["unsupported"])
     if "failed" in answer:
         raise RehearsalFailed(f"the candidate could not be loaded in a private network: {answer['failed']}")
     if "verdicts" not in answer:
-        raise RehearsalFailed(f"the rehearsal ended early: {last_line(errors)}")
+        raise RehearsalFailed(f"the rehearsal ended early: {telling_line(errors)}")
     return Rehearsal(
         True,
         "",

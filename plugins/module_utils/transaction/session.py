@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import pwd
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -59,6 +60,34 @@ def ssh_session(proc: str = "/proc", process: int | None = None) -> SshSession |
         if session is not None:
             return session
     return None
+
+
+def session_owner(proc: str = "/proc", process: int | None = None) -> int:
+    """Return the uid of the user whose SSH login carries this process, -1 if none does.
+
+    sudo changes both environment and user, so the outermost process of the session is asked.
+    """
+    owner = -1
+    for ancestor in _ancestors(proc, os.getpid() if process is None else process):
+        if "SSH_CONNECTION" in _environment(proc, ancestor):
+            owner = _owner(proc, ancestor)
+    return owner
+
+
+def connecting_user() -> str:
+    """Return the name of the user whose SSH login carries this process, empty if none does."""
+    owner = session_owner()
+    try:
+        return pwd.getpwuid(owner).pw_name if owner >= 0 else ""
+    except KeyError:
+        return ""
+
+
+def _owner(proc: str, process: int) -> int:
+    try:
+        return os.stat(f"{proc}/{process}").st_uid
+    except OSError:
+        return -1
 
 
 def _ancestors(proc: str, process: int) -> Iterator[int]:

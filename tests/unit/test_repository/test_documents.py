@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -100,8 +101,9 @@ def test_variables_of_the_inventories_are_accepted(inventory: str, roles: dict[s
 
 
 def test_nothing_of_a_single_machine_is_in_the_repository() -> None:
-    """Paths of one machine and package indexes other than the machine's own have no place in a file that is shared."""
-    pattern = re.compile(r"(?<![\w.])/work/|--(?:extra-)?index-url|--find-links|\bpypi\.org\b|/root/\.pyenv")
+    """This checkout, this Python and the options that name a package index have no place in a file that is shared."""
+    here = [str(ROOT), *(path for path in (sys.prefix, sys.base_prefix) if path.startswith(f"{Path.home()}/"))]
+    pattern = re.compile("|".join([*map(re.escape, here), "--(?:extra-)?index-url", "--find-links", r"\bpypi\.org\b"]))
     found = {
         str(path.relative_to(ROOT)): match[0]
         for path in SOURCES

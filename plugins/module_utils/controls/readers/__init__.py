@@ -16,7 +16,8 @@ package_absent         names*: [telnet, "xserver-xorg*"]
 apt_policy             settings: {"APT::Get::AllowUnauthenticated": COND}, signed_by: false, key_files: false,
                        security_origin_only: false, last_run_days: 2   (Debian's unattended-upgrades)
 unit                   units*: [{name*, active: true|false, enabled: true|false, masked: true|false,
-                       absent: true (not there, or masked and not active), only_if_exists: false}]
+                       absent: true (not there, or masked and not active), only_if_exists: false,
+                       only_if_conditions_met: false}]
 systemd_show           manager: {DefaultLimitCORE: COND}, units: {rsyslog.service: {ProtectSystem: COND}},
                        only_if_active: false
 process_limit          limit*: core, soft: COND, hard: COND, of: [login, services], except: [unit.service]

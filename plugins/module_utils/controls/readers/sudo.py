@@ -29,7 +29,12 @@ SWITCHES = {
     "env_reset": "Reset the environment to a default set of variables",
     "requiretty": "Only allow the user to run sudo if they have a tty",
 }
-FORBIDDEN = ("nopasswd", "negation", "all")
+# Kinds of rules, and what they are called in the verdict.
+FORBIDDEN = {
+    "nopasswd": "rules without a password:",
+    "negation": "rules that exclude commands:",
+    "all": "rules that allow every command:",
+}
 ADMINISTRATORS = ("root", "%sudo", "%wheel", "%admin")
 
 
@@ -134,8 +139,8 @@ def sudo_rules(host: Host, parameters: Parameters) -> Observation:
             wrong = _wrong(kind, specification)
             if wrong:
                 found.append(f"{who}: {wrong}")
-        name, expected = kind.replace("nopasswd", "NOPASSWD"), "none"
-        items += [item(name, False, expected, text) for text in found] or [item(name, True, expected, "none")]
+        name = FORBIDDEN[kind]
+        items += [item(name, False, "none", text) for text in found] or [item(name, True, "none", "none")]
     return observation(items, "cvtsudoers")
 
 
@@ -162,7 +167,7 @@ READERS: Mapping[str, Reader] = {
     "sudo_rules": Reader(
         sudo_rules,
         {
-            "forbid": Parameter("texts", required=True, choices=FORBIDDEN),
+            "forbid": Parameter("texts", required=True, choices=tuple(FORBIDDEN)),
             "except": Parameter("texts", default=()),
         },
         announce_sudo,

@@ -17,6 +17,7 @@ from ..reader import Reader
 
 SUFFIX = re.compile(r"\.(?:service|socket|target|timer|mount|automount|path|slice|scope|swap|device)$")
 BASIC = ("LoadState", "ActiveState", "UnitFileState")
+CONDITIONS = ("ConditionResult", "ConditionTimestampMonotonic")
 STARTED_AT_BOOT = ("enabled", "enabled-runtime", "linked", "linked-runtime", "alias", "static", "indirect", "generated")
 NOT_THERE = {"LoadState": "not-found", "ActiveState": "inactive", "UnitFileState": ""}
 LOADED = ("systemctl", "list-units", "--all", "--plain", "--full", "--no-legend", "--no-pager")
@@ -43,6 +44,8 @@ def announce_units(host: Host, parameters: Parameters) -> None:
     """Note the units that will be asked for."""
     host.start(*LOADED)
     host.wish(UNITS, (full_name(entry["name"]) for entry in parameters["units"]))
+    if any(entry["only_if_conditions_met"] for entry in parameters["units"]):
+        host.wish(PROPERTIES, CONDITIONS)
 
 
 def announce_show(host: Host, parameters: Parameters) -> None:
@@ -117,7 +120,8 @@ def unit(host: Host, parameters: Parameters) -> Observation:
     """Check how systemd has units.
 
     ``units``: each with ``name`` and what must hold: ``active``, ``enabled`` (it is started at boot, or static),
-    ``masked``, ``absent`` (not there, or masked and not active); with ``only_if_exists`` a unit that is not there is
+    ``masked``, ``absent`` (not there, or masked and not active); with ``only_if_conditions_met`` one that its own
+    conditions keep from starting is not applicable, with ``only_if_exists`` a unit that is not there is
     not applicable. A unit that is not there is neither active nor enabled, and counts as masked.
     """
     items: list[Item] = []
@@ -134,6 +138,9 @@ def _unit(known: Mapping[str, str], wanted: Parameters) -> list[Item]:
     masked = load == "masked" or file_state.startswith("masked")
     if not there and wanted["only_if_exists"]:
         return [missing(name, "there is no such unit")]
+    result, checked = (known.get(key, "") for key in CONDITIONS)
+    if wanted["only_if_conditions_met"] and not running and result == "no" and checked not in ("", "0"):
+        return [missing(name, "this host does not meet the unit's own conditions")]
     observed = ", ".join(filter(None, (active, file_state))) if there else "not there"
     items = []
     if wanted["absent"]:
@@ -281,6 +288,7 @@ UNIT_FIELDS: Mapping[str, Parameter] = {
     "masked": Parameter("boolean"),
     "absent": Parameter("boolean", default=False),
     "only_if_exists": Parameter("boolean", default=False),
+    "only_if_conditions_met": Parameter("boolean", default=False),
 }
 READERS: Mapping[str, Reader] = {
     "unit": Reader(unit, {"units": Parameter("entries", required=True, fields=UNIT_FIELDS)}, announce_units),

@@ -24,6 +24,8 @@ CASES = [
     ("baseline_opt_in", ["OS-99"], "baseline_opt_in[0]", "no control 'OS-99'"),
     ("baseline_opt_in", ["OS-20", "os-12"], "baseline_opt_in[1]", "no control 'os-12'"),
     ("baseline_opt_in", ["OS-14"], "baseline_opt_in[0]", "OS-14 is no choice: it is enforced"),
+    ("baseline_opt_in", ["OS-31"], "baseline_opt_in[0]", "OS-31 needs baseline_grub_superuser, which is not set"),
+    ("baseline_opt_in", ["OS-20", "OS-66"], "baseline_opt_in[1]", "OS-66 needs baseline_name_servers"),
     ("baseline_opt_in", ["OS-80"], "baseline_opt_in[0]", "it is reported"),
     ("baseline_opt_in", ["OS-20", "OS-20"], "baseline_opt_in[1]", "stands twice"),
     ("baseline_opt_in", {"OS-20": True}, "baseline_opt_in", "is not a list"),

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.bulwark.hardening.plugins.filter.baseline_policy import typed
+from ansible_collections.bulwark.hardening.plugins.module_utils.baseline import files, mounts, pam, permissions, units
 from ansible_collections.bulwark.hardening.plugins.plugin_utils import baseline_policy as policy
 from ansible_collections.bulwark.hardening.plugins.plugin_utils import catalogue
 
@@ -25,6 +26,15 @@ RELEASES = [policy.Platform(*release) for release in policy.RELEASES]
 OPT_IN = sorted(row.id for row in ROWS if row.default == "opt_in")
 SERVICES = policy.known_services(ROWS)
 FLAGS = sorted(name for name, option in catalogue.specification().items() if option["type"] == "bool")
+WINDOW = {"days": ["Sat", "Sun"], "start": "03:30", "minutes": 60}
+GRUB_HASH = f"grub.pbkdf2.sha512.10000.{'AB' * 64}.{'CD' * 64}"
+EVERY_CHOICE: dict[str, Any] = {
+    "opt_in": OPT_IN,
+    "name_servers": ["192.0.2.53"],
+    "reboot_window": WINDOW,
+    "grub_superuser": "boot",
+    "grub_password_hash": GRUB_HASH,
+}
 WAIVER = {"owner": "somebody", "reason": "it has to be", "expires": "2999-01-01"}
 
 
@@ -73,6 +83,18 @@ def rows_of(*entries: tuple[str, Mapping[str, Any], Mapping[str, Any]]) -> list[
 
 
 @pytest.mark.parametrize("platform", RELEASES, ids=[platform.name for platform in RELEASES])
+def test_the_modules_accept_what_the_policy_asks_of_them(platform: policy.Platform) -> None:
+    built = build(platform, **EVERY_CHOICE)
+    assert mounts.parse(built["mounts"])
+    assert files.parse(built["files"])
+    assert files.parse(built["access_files"])
+    assert files.parse_commands(built["commands_after"])
+    assert units.parse(built["units"])
+    assert permissions.parse(built["permissions"])
+    pam.parse(built["pam_profiles"])
+
+
+@pytest.mark.parametrize("platform", RELEASES, ids=[platform.name for platform in RELEASES])
 def test_every_release_has_a_policy(platform: policy.Platform) -> None:
     built = build(platform)
     assert built["platform"] == platform.name
@@ -83,14 +105,10 @@ def test_every_release_has_a_policy(platform: policy.Platform) -> None:
 
 @pytest.mark.parametrize("platform", RELEASES, ids=[platform.name for platform in RELEASES])
 def test_every_choice_at_once_contradicts_itself_nowhere(platform: policy.Platform) -> None:
-    options: dict[str, Any] = {"opt_in": OPT_IN, "name_servers": ["192.0.2.53"], "reboot_window": WINDOW}
-    built = build(platform, **options)
+    built = build(platform, **EVERY_CHOICE)
     assert {entry["id"] for entry in built["controls"]} >= set(OPT_IN)
     assert "$" + "baseline" not in yaml.safe_dump(built)
     assert "${" + "baseline" not in yaml.safe_dump(built)
-
-
-WINDOW = {"days": ["Sat", "Sun"], "start": "03:30", "minutes": 60}
 
 
 @given(
@@ -117,6 +135,9 @@ def test_any_combination_has_a_policy(
         serves=serves,
         time_daemon=daemon,
         log_shipper=shipper,
+        name_servers=["192.0.2.53"],
+        grub_superuser="boot",
+        grub_password_hash=GRUB_HASH,
     )
     assert policy.problems(values, ROWS) == []
     waivers = [{"control": identifier, **WAIVER} for identifier in waived]

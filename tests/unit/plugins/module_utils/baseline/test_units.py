@@ -42,6 +42,7 @@ class Systemd:
         self.ran: list[tuple[str, ...]] = []
         self.failing: set[tuple[str, str]] = set()
         self.dying: set[str] = set()
+        self.without_hardware: set[str] = set()
 
     def __call__(self, argv: Sequence[str]) -> Done:
         names = argv[argv.index("--") + 1 :]
@@ -56,7 +57,8 @@ class Systemd:
 
     def _block(self, name: str) -> str:
         unit = self.units.get(name, Unit())
-        return f"LoadState={unit.load}\nActiveState={unit.active}\nUnitFileState={unit.file}\n"
+        values = (unit.load, unit.file, unit.active, unit.condition, unit.condition_checked)
+        return "".join(f"{key}={value}\n" for key, value in zip(units.PROPERTIES, values))
 
     def _do(self, verb: str, name: str) -> None:
         unit = self.units[name]
@@ -65,6 +67,8 @@ class Systemd:
             "mask": {"file": "masked", "load": "masked"}, "unmask": {"file": "disabled", "load": "loaded"},
             "start": {"active": "failed" if name in self.dying else "active"}, "stop": {"active": "inactive"},
         }[verb]  # fmt: skip
+        if verb == "start" and name in self.without_hardware:
+            changes = {"condition": "no", "condition_checked": "1234"}
         self.units[name] = Unit(**{"load": unit.load, "file": unit.file, "active": unit.active, **changes})
 
 
@@ -96,6 +100,18 @@ def test_a_unit_that_dies_at_once_is_told() -> None:
     systemd.dying = {"a.service"}
     outcome = converge(systemd, {"name": "a.service", "state": "started"}, {"name": "b.service", "state": "started"})
     assert outcome.problems == ("a.service is failed and enabled after systemctl start",)
+
+
+def test_a_unit_that_its_own_conditions_keep_from_starting_is_left_out() -> None:
+    systemd = Systemd(a=Unit("loaded", "enabled", "inactive", "no", "0"))
+    systemd.without_hardware = {"a.service"}
+    wish = {"name": "a.service", "enabled": True, "state": "started"}
+    assert [step.verb for step in converge(systemd, wish, check_mode=True).steps] == ["start"]
+    outcome = converge(systemd, wish)
+    assert ([step.verb for step in outcome.steps], outcome.problems) == (["start"], ())
+    again = converge(systemd, wish)
+    assert again.steps == ()
+    assert again.left_out == ("a.service does not run, since this host does not meet the unit's own conditions",)
 
 
 def test_a_failing_verb_is_tried_for_each_unit_alone() -> None:

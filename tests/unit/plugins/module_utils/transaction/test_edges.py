@@ -12,11 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.bulwark.hardening.plugins.module_utils.transaction import commands, namespace, rehearsal, timer
+from ansible_collections.bulwark.hardening.plugins.module_utils.transaction import (
+    commands,
+    namespace,
+    rehearsal,
+    session,
+    timer,
+)
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.probe import Probe, Verdict, tcp_connect
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.session import (
     SshSession,
     parse_connection,
+    session_owner,
     ssh_session,
 )
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.state import Command, TransactionError
@@ -51,9 +58,21 @@ def test_the_nearest_ancestor_with_a_session_counts(tmp_path: Path) -> None:
     process(tmp_path, 30, 20, {"A": "1"}, "odd) name (")
     process(tmp_path, 20, 10, {"SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 22"})
     process(tmp_path, 10, 1, {"SSH_CONNECTION": "192.0.2.9 1 192.0.2.2 22"})
-    session = ssh_session(str(tmp_path), 30)
-    assert session is not None
-    assert session.to_dict()["client_port"] == 50000
+    nearest = ssh_session(str(tmp_path), 30)
+    assert nearest is not None
+    assert nearest.client_port == 50000
+
+
+def test_the_owner_of_the_outermost_process_of_the_session_is_who_logged_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process(tmp_path, 30, 20, {"SUDO_USER": "somebody"})
+    process(tmp_path, 20, 10, {"SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 22"})
+    process(tmp_path, 10, 5, {"SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 22"})
+    process(tmp_path, 5, 1, {})
+    monkeypatch.setattr(session, "_owner", lambda _proc, number: 1000 + number)
+    assert session_owner(str(tmp_path), 30) == 1010
+    assert session_owner(str(tmp_path), 5) == -1
 
 
 def test_without_a_session_there_is_none(tmp_path: Path) -> None:

@@ -225,11 +225,16 @@ def test_a_lock_names_its_holder_until_it_is_released(tmp_path: Path) -> None:
         ("", "no output"),
         ("one\ntwo\n\n", "two"),
         ("a.nft:1:2-3: Error: syntax error\nadd rule x\n^^^^\n", "a.nft:1:2-3: Error: syntax error"),
+        (
+            "/etc/x: line 9: Bad configuration option: Y\n/etc/x: terminating, 1 bad configuration options\n",
+            "/etc/x: line 9: Bad configuration option: Y",
+        ),
+        ("04:14:08: started\n04:14:09: ERROR no such jail\n", "04:14:09: ERROR no such jail"),
         ("x" * 1000, "x" * 300),
     ],
 )
 def test_the_line_that_is_told_is_the_one_that_says_most(output: str, line: str) -> None:
-    assert commands.last_line(output) == line
+    assert commands.telling_line(output) == line
 
 
 def test_a_command_is_ended_at_its_time_limit_with_its_children(tmp_path: Path) -> None:

@@ -93,7 +93,10 @@ def test_rules(
 
 def test_a_default_without_a_password_is_a_rule_too(make_host: MakeHost) -> None:
     host = make_host({}, programs([options({"authenticate": False})]))
-    assert host.observe("sudo_rules", forbid=["nopasswd"]).observed == "NOPASSWD Defaults !authenticate for everybody"
+    assert (
+        host.observe("sudo_rules", forbid=["nopasswd"]).observed
+        == "rules without a password: Defaults !authenticate for everybody"
+    )
 
 
 def test_an_answer_that_is_no_policy_is_unknown(make_host: MakeHost) -> None:

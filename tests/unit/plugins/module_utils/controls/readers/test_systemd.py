@@ -60,6 +60,24 @@ def test_a_unit_is_as_it_must_be(make_host: MakeHost, shown: str, wanted: dict[s
 
 
 @pytest.mark.parametrize(
+    ("active", "result", "checked", "verdict"),
+    [
+        ("inactive", "no", "1234", "not_applicable"),
+        ("inactive", "no", "0", "fail"),
+        ("inactive", "yes", "1234", "fail"),
+        ("active", "no", "1234", "pass"),
+    ],
+)
+def test_a_unit_for_hardware_that_is_not_there(
+    make_host: MakeHost, active: str, result: str, checked: str, verdict: str
+) -> None:
+    shown = block("loaded", active, "enabled", ConditionResult=result, ConditionTimestampMonotonic=checked)
+    host = make_host({}, {**LOADED, "systemctl show": shown})
+    wanted = {"name": "x", "active": True, "enabled": True, "only_if_conditions_met": True}
+    assert host.observe("unit", units=[wanted]).verdict == verdict
+
+
+@pytest.mark.parametrize(
     ("name", "files", "loaded", "asked"),
     [
         ("x.service", {"/usr/lib/systemd/system/x.service": ""}, "", True),
