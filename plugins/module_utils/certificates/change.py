@@ -10,7 +10,7 @@ import os
 import typing as t
 
 from ..transaction.clock import Clock, iso
-from . import consumers, judge, probe, x509
+from . import consumers, judge, probe, rotation, x509
 from .facts import Facts
 from .model import FILES, CertificateError, Listener, build, build_authorities
 from .observe import Observer, State, ask, live_listeners
@@ -50,6 +50,12 @@ class Change:
         self.host = _machine_id()
         self.absent: set[Listener] = set()
         self.trust_reasons: list[str] = []
+
+    def observe_authorities(self) -> dict[str, t.Any]:
+        """Return which CAs this host trusts and presents; changes nothing."""
+        look = self.observer
+        states = [State(wished, look.authority(wished), look.deployed(wished)) for wished in self.certificates]
+        return {"changed": False, "warnings": [], **rotation.observed(look, self.store, states, self.system_trust)}
 
     def plan(self) -> dict[str, t.Any]:
         """Return what is to be done; outside of check mode also a request for each certificate to be issued."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ..transaction.clock import iso
@@ -39,6 +39,10 @@ class Deployed:
     trust_differs: bool = False
     # The units that were shown to serve this very version with this very trust.
     proven_units: tuple[str, ...] = ()
+
+    def with_trust_as_it_is(self) -> Deployed:
+        """Return the same, to be compared with the trust that is there and not with the one that is wished."""
+        return replace(self, trust_differs=False)
 
 
 def renewal(facts: Facts, host: str, name: str) -> datetime:
