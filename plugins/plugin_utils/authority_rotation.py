@@ -43,10 +43,10 @@ class Decision:
 def foreign_roots(candidates: t.Sequence[Candidate], issuer: str, own: Observation | None) -> dict[str, str]:
     """Return the roots that a host trusts and the policy does not name, with their subjects."""
     known = {candidate.root for candidate in candidates}
+    trusted = [root for certificate in _certificates(own, issuer) for root in certificate["trusted"]]
     found = {
         root["fingerprint"]: root["subject"]
-        for certificate in _certificates(own, issuer)
-        for root in certificate["trusted"]
+        for root in (*trusted, *(_bundle(own, issuer) or ()))
         if root["fingerprint"] not in known
     }
     for file in (own or {}).get("system_trust") or ():
@@ -117,10 +117,9 @@ def unsafe_replacement(candidates: t.Sequence[Candidate], issuer: str, own: Obse
 
 
 def uses(certificates: t.Any, issuers: t.Any, issuer: str) -> bool:
-    """Return whether the variables of a host make it a user of an issuer."""
+    """Return whether the variables of a host make it a user of an issuer, by trusting it at least."""
     return any(isinstance(entry, t.Mapping) and entry.get("issuer") == issuer for entry in certificates or ()) or any(
-        isinstance(entry, t.Mapping) and entry.get("name") == issuer and entry.get("system_trust")
-        for entry in issuers or ()
+        isinstance(entry, t.Mapping) and entry.get("name") == issuer for entry in issuers or ()
     )
 
 
@@ -147,7 +146,7 @@ def outage(issuer: str, hosts: t.Mapping[str, Observation | None], certificates:
 
 
 def _does_not_trust(observation: Observation | None, issuer: str, root: str, system_trust: bool) -> list[str]:
-    """Return why not every consumer on a host is known to trust a root; one without certificates needs none yet."""
+    """Return why not every consumer on a host is known to trust a root; one that had no run yet needs none."""
     if observation is None:
         return [NOT_OBSERVED]
     found = [
@@ -155,6 +154,9 @@ def _does_not_trust(observation: Observation | None, issuer: str, root: str, sys
         for certificate in _certificates(observation, issuer)
         if root not in {trusted["fingerprint"] for trusted in certificate["trusted"]}
     ]
+    bundle = _bundle(observation, issuer)
+    if bundle is not None and root not in {trusted["fingerprint"] for trusted in bundle}:
+        found.append("does not trust it in its bundle")
     starts = [_start_of_root(file, issuer) for file in observation.get("system_trust") or ()]
     if system_trust and not any(start and root.startswith(start) for start in starts):
         found.append("does not trust it in the store of the system")
@@ -180,6 +182,11 @@ def _start_of_root(file: str, issuer: str) -> str:
     """Return how the fingerprint of a root begins that lies in the trust store of the system for this issuer."""
     found = SYSTEM_TRUST_FILE.fullmatch(file)
     return found[2] if found and found[1] == issuer else ""
+
+
+def _bundle(observation: Observation | None, issuer: str) -> list[t.Mapping[str, str]] | None:
+    found: list[t.Mapping[str, str]] | None = ((observation or {}).get("bundles") or {}).get(issuer)
+    return found
 
 
 def _certificates(observation: Observation | None, issuer: str) -> list[t.Mapping[str, t.Any]]:

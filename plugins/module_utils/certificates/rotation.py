@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from . import consumers, x509
+from .bundles import Bundles
 from .facts import Facts
 from .model import PRIVATE_CA, CertificateError
 from .observe import Observer, State, ask, live_listeners
@@ -17,7 +18,7 @@ from .system_trust import SystemTrust
 
 
 def observed(
-    observer: Observer, store: Store, states: t.Sequence[State], system_trust: SystemTrust
+    observer: Observer, store: Store, states: t.Sequence[State], system_trust: SystemTrust, bundles: Bundles
 ) -> dict[str, t.Any]:
     """Return what the certificates of private CAs chain to, whom their consumers trust, and who was not shown to.
 
@@ -27,9 +28,11 @@ def observed(
     roots = {state.name: _facts(store.trust(state.name)) for state in private}
     known = {facts.fingerprint for state in private for facts in _facts(state.authority.trust.encode())}
     known.update(facts.fingerprint for trusted in roots.values() for facts in trusted)
+    bundled = bundles.roots()
     faults = _faults(observer, private) if len(known) > 1 else {}
     return {
         "system_trust": system_trust.own(),
+        "bundles": {name: _told(trusted) for name, trusted in bundled.items()},
         "certificates": [
             {
                 "name": state.name,
@@ -37,9 +40,7 @@ def observed(
                 "issuer": store.proven(state.name).get("issuer") or state.wished.issuer,
                 "signer": state.deployed.facts.authority_key_identifier,
                 "root": _root(state, store, roots[state.name]),
-                "trusted": [
-                    {"fingerprint": facts.fingerprint, "subject": facts.subject} for facts in roots[state.name]
-                ],
+                "trusted": _told(roots[state.name]),
                 "faults": faults.get(state.name, []),
             }
             for state in private
@@ -81,6 +82,10 @@ def _root(state: State, store: Store, trusted: t.Sequence[Facts]) -> str:
         if facts.subject == last.issuer and facts.key_identifier in ("", last.authority_key_identifier):
             return facts.fingerprint
     return ""
+
+
+def _told(roots: t.Iterable[Facts]) -> list[dict[str, str]]:
+    return [{"fingerprint": facts.fingerprint, "subject": facts.subject} for facts in roots]
 
 
 def _facts(pem: bytes | None) -> list[Facts]:

@@ -46,9 +46,10 @@ def certificate(signer: str, trusted: str, *faults: str, issuer: str = ISSUER, n
     }
 
 
-def shows(*certificates: dict[str, Any], system: str = "") -> dict[str, Any]:
+def shows(*certificates: dict[str, Any], system: str = "", bundle: str = "") -> dict[str, Any]:
     files = [f"bulwark-{ISSUER}-{fingerprint(root)[:16]}.crt" for root in system]
-    return {"certificates": list(certificates), "system_trust": files}
+    bundles = {ISSUER: [{"fingerprint": fingerprint(root), "subject": f"CN={root}"} for root in bundle]}
+    return {"certificates": list(certificates), "system_trust": files, "bundles": bundles if bundle else {}}
 
 
 def decided(candidates: list[Candidate], *hosts: dict[str, Any] | None, system_trust: bool = False) -> Decision:
@@ -142,6 +143,14 @@ def test_one_step_from_old_to_new_is_refused() -> None:
     assert decided([B], host).refusals
 
 
+def test_who_has_a_bundle_only_counts_too() -> None:
+    server = shows(certificate("a", "ab"), bundle="ab")
+    assert decided([A, B], server, shows(bundle="a")).waits == ("host2 does not trust it in its bundle",)
+    assert decided([A, B], server, shows(bundle="ab")).signer == 1
+    assert decided([B], shows(bundle="ab"), server).refusals
+    assert foreign_roots([B], ISSUER, shows(bundle="ab")) == {fingerprint("a"): "CN=a"}
+
+
 def test_long_lists_are_shortened() -> None:
     hosts = [shows(certificate("a", "ab")), *[shows(certificate("a", "a"))] * 40]
     waits = decided([A, B], *hosts).waits[0]
@@ -190,4 +199,5 @@ def test_who_is_interrupted_is_named() -> None:
 def test_users_of_an_issuer_are_known_by_their_variables() -> None:
     assert uses([{"issuer": ISSUER}], None, ISSUER)
     assert uses(None, [{"name": ISSUER, "system_trust": True}], ISSUER)
-    assert not uses([{"issuer": "other"}], [{"name": ISSUER}], ISSUER)
+    assert uses(None, [{"name": ISSUER}], ISSUER)
+    assert not uses([{"issuer": "other"}], [{"name": "other"}], ISSUER)
