@@ -24,6 +24,9 @@ def observed(
 
     Listeners are asked only while there is more than one root: with one, nothing can chain to another.
     """
+    if not x509.HAS_CRYPTOGRAPHY:
+        # Check mode, before the package is there: nothing was ever deployed.
+        return {"system_trust": [], "bundles": {}, "certificates": []}
     private = [state for state in states if state.authority.kind == PRIVATE_CA]
     roots = {state.name: _facts(store.trust(state.name)) for state in private}
     known = {facts.fingerprint for state in private for facts in _facts(state.authority.trust.encode())}
