@@ -44,6 +44,7 @@ class Box:
         self.renew: list[str] = []
         self.trust = SystemTrust(())
         self.trusted = False
+        self.keeper: change.Keeper | None = None
         self.also_trusted: list[pki.TestCA] = []
 
     # What is played
@@ -91,7 +92,9 @@ class Box:
         }  # fmt: skip
 
     def plan(self, check_mode: bool = False, **wished: Any) -> dict[str, Any]:
-        return change.Change(self.arguments(**wished), check_mode, self.store, self.clock, self.trust).plan()
+        return change.Change(
+            self.arguments(**wished), check_mode, self.store, self.clock, self.trust, self.keeper
+        ).plan()
 
     def issue(self, planned: dict[str, Any], **wished: Any) -> list[dict[str, str]]:
         (certificate,) = build(self.arguments(**wished))
@@ -103,7 +106,7 @@ class Box:
 
     def deploy(self, issued: Any, keys: Any = None, **wished: Any) -> dict[str, Any]:
         arguments = {**self.arguments(**wished), "issued": issued, "private_keys": keys or {}}
-        return change.Change(arguments, False, self.store, self.clock, self.trust).deploy()
+        return change.Change(arguments, False, self.store, self.clock, self.trust, self.keeper).deploy()
 
     def run(self, alter: Callable[[dict[str, str]], None] | None = None, **wished: Any) -> dict[str, Any]:
         """Do what one task does."""

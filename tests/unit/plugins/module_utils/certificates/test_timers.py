@@ -66,7 +66,7 @@ def test_systemd_accepts_the_units_and_calls_them_protected(tmp_path: Path) -> N
         done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False)
         assert "bulwark" not in done.stderr, done.stderr
     for name, most in EXPOSURES.items():
-        words = ["systemd-analyze", "security", "--offline=true", tmp_path / name]
+        words = ["systemd-analyze", "security", "--offline=true", str(tmp_path / name)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if "offline" in done.stderr:
             pytest.skip("this systemd looks at running units only")
