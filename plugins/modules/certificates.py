@@ -20,6 +20,8 @@ description:
   - Each service that runs is then reloaded until every listener serves what is deployed. If one does not, the
     certificate before it is put back, that one is proven, and the task fails.
   - What was interrupted at any point is finished by the next run.
+  - The host keeps the policy, without any secret, and a program. Its own timers let services serve what is deployed,
+    report what needs a person, and raise an alarm, without the controller.
 notes:
   - An action plugin of the same name checks the options on the controller, opens the CA and signs. The module alone
     issues nothing.
@@ -203,6 +205,24 @@ options:
     type: list
     elements: str
     default: []
+  alarm_days:
+    description:
+      - Days before its end at which the host raises an alarm about a certificate that was not renewed, but not before
+        two thirds of its life. Unset means a sixth of its life, at most 30 days.
+    type: int
+  alarm_units:
+    description:
+      - Units that systemd starts when a report or a renewal on the host fails, beside the one that writes to the
+        journal, such as V(mail-alarm@%n.service).
+    type: list
+    elements: str
+    default: []
+  metrics_directory:
+    description:
+      - Directory of the node exporter's textfile collector, to which reports write metrics. The default is used only
+        if it exists. Empty means that no metrics are written.
+    type: str
+    default: /var/lib/prometheus/node-exporter
   operation:
     description:
       - Step of the work. Playbooks use V(apply), V(validate) to check the options on the controller only, V(observe) to
@@ -324,7 +344,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.change import Change
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.installation import Installation
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.model import CertificateError
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.policy import METRICS_DIRECTORY
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.program import pack
 
 STRINGS: dict[str, t.Any] = {"type": "list", "elements": "str"}
 LISTENER: dict[str, t.Any] = {
@@ -385,6 +408,9 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "issuers": {"type": "list", "elements": "dict", "default": [], "options": ISSUER},
     "renew": {"type": "list", "elements": "str", "default": []},
     "compromised": {"type": "list", "elements": "str", "default": []},
+    "alarm_days": {"type": "int"},
+    "alarm_units": {"type": "list", "elements": "str", "default": []},
+    "metrics_directory": {"type": "str", "default": METRICS_DIRECTORY},
     "operation": {
         "type": "str",
         "default": "apply",
@@ -400,7 +426,7 @@ def main() -> None:
     """Arguments in, one domain call, result out."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
-        change = Change(module.params, module.check_mode)
+        change = Change(module.params, module.check_mode, keeper=Installation(pack()))
         operations = {"observe": change.observe_authorities, "deploy": change.deploy}
         result = operations.get(module.params["operation"], change.plan)()
     except CertificateError as error:

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -265,10 +265,16 @@ def _variables(inventory: str, name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Host]]:
-    group = f"tls-{os.getpid()}"
-    controller = Controller(tmp_path_factory.mktemp("controller"))
+    with disposable(f"tls-{os.getpid()}", tmp_path_factory.mktemp("controller"), PACKAGES) as hosts:
+        yield hosts
+
+
+@contextlib.contextmanager
+def disposable(group: str, directory: Path, packages: str) -> Iterator[dict[str, Host]]:
+    """Make hosts that serve certificates which the role has issued."""
+    controller = Controller(directory)
     try:
-        install = [word for release in RELEASES for word in ("--install", f"{release}={PACKAGES}")]
+        install = [word for release in RELEASES for word in ("--install", f"{release}={packages}")]
         names = [f"{release}={release}" for release in RELEASES]
         subprocess.run([*HOSTS, "up", "--group", group, *install, *names], check=True, timeout=900)
         ssh_config, inventory = (
@@ -463,34 +469,38 @@ def test_a_listener_that_serves_an_older_certificate_is_reloaded(host: Host) -> 
 POINTS = 24
 
 
-def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(host: Host) -> None:
+def told(host: Host, policy: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """Return what the action would tell the module."""
     ca = host.controller.ca
+    authority = {
+        "name": "internal", "kind": "private_ca", "key_identifier": ca.generation.key_identifier, "trust": ca.trust,
+    }  # fmt: skip
+    return {**policy, "authorities": [authority], **values}
 
-    def arguments(policy: dict[str, Any], **values: Any) -> dict[str, Any]:
-        authority = {
-            "name": "internal", "kind": "private_ca", "key_identifier": ca.generation.key_identifier, "trust": ca.trust,
-        }  # fmt: skip
-        return {**policy, "authorities": [authority], **values}
 
-    def attempt(policy: dict[str, Any], plan_at: int = -1, deploy_at: int = -1) -> list[int] | None:
-        """Plan, sign and deploy; returns the steps of each, None once it was killed."""
-        planned = host.drive("plan", arguments(policy), plan_at)
-        if planned is None:
-            return None
-        wished = {certificate.name: certificate for certificate in build(policy)}
-        issued = []
-        for request in planned["requests"]:
-            certificate, chain = ca.sign(request["request"].encode(), wished[request["name"]])
-            issued.append({"name": request["name"], "certificate": certificate.decode(), "chain": chain.decode()})
-        done = host.drive("deploy", arguments(policy, issued=issued), deploy_at)
-        if done is None:
-            return None
-        assert "failed" not in done, done
-        return [planned["steps"], done["steps"]]
+def attempt(
+    host: Host, policy: dict[str, Any], plan_at: int = -1, deploy_at: int = -1, now: datetime | None = None
+) -> list[int] | None:
+    """Plan, sign and deploy; returns the steps of each, None once it was killed. now: when it is signed."""
+    planned = host.drive("plan", told(host, policy), plan_at)
+    if planned is None:
+        return None
+    wished = {certificate.name: certificate for certificate in build(policy)}
+    issued = []
+    for request in planned["requests"]:
+        certificate, chain = host.controller.ca.sign(request["request"].encode(), wished[request["name"]], now)
+        issued.append({"name": request["name"], "certificate": certificate.decode(), "chain": chain.decode()})
+    done = host.drive("deploy", told(host, policy, issued=issued), deploy_at)
+    if done is None:
+        return None
+    assert "failed" not in done, done
+    return [planned["steps"], done["steps"]]
 
+
+def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(host: Host) -> None:
     wishes = [host.policy((WEB, name)) for name in ("one.example.org", "two.example.org")]
-    attempt(wishes[0])
-    steps = attempt(wishes[1])
+    attempt(host, wishes[0])
+    steps = attempt(host, wishes[1])
     assert steps
     total = sum(steps)
     killed = 0
@@ -498,21 +508,24 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(host: Host) -> No
         policy = wishes[number % 2]
         point = number * total // POINTS
         plan_at, deploy_at = (point, -1) if point < steps[0] else (-1, point - steps[0])
-        killed += attempt(policy, plan_at, deploy_at) is None
+        killed += attempt(host, policy, plan_at, deploy_at) is None
         # Whatever was interrupted: what is served is valid, and what is deployed belongs together.
         host.served("tls")
         host.served("postgresql")
         host.deployed("web")
         host.deployed("database")
-        assert attempt(policy), (number, point)
+        assert attempt(host, policy), (number, point)
         host.proves()
-        again = host.drive("plan", arguments(policy))
+        again = host.drive("plan", told(host, policy))
         assert again is not None
         assert again["changed"] is False, (number, point, again["reasons"])
         assert host.shell(f"find {STORE} -name '.bulwark-*'").stdout == ""
     print(f"{host.name}: killed at {killed} of {POINTS} points of {total} steps")
     assert killed >= 20
+    # The driver lets the host keep nothing, so the action has that to do.
     policy = wishes[(POINTS - 1) % 2]
+    (reason,) = host.run(policy)["reasons"]
+    assert "policy.json" in reason
     assert host.run(policy)["changed"] is False
 
 

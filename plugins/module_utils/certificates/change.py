@@ -13,7 +13,7 @@ from ..transaction.clock import Clock, iso
 from . import consumers, judge, probe, rotation, x509
 from .bundles import Bundles
 from .facts import Facts
-from .model import FILES, CertificateError, Listener, build, build_authorities
+from .model import CONTROLLER_KINDS, FILES, CertificateError, Listener, build, build_authorities
 from .observe import Observer, State, ask, live_listeners
 from .planner import Deployed, deploy_reasons, issue_reasons, renewal, units_behind
 from .serve import Serving
@@ -24,8 +24,24 @@ from .validate import problems
 MACHINE_ID = "/etc/machine-id"
 
 
+class Keeper(t.Protocol):
+    """What a host keeps to look after its certificates alone."""
+
+    def reasons(self, arguments: t.Mapping[str, t.Any]) -> list[str]:
+        """Return one clause for each difference."""
+
+    def difference(self, arguments: t.Mapping[str, t.Any]) -> tuple[dict[str, str], dict[str, str]]:
+        """Return what changes, by path, before and after."""
+
+    def apply(self, arguments: t.Mapping[str, t.Any]) -> None:
+        """Remove all differences. Raises CertificateError."""
+
+
 class Change:
-    """Make the certificates of this host what the arguments say."""
+    """Make the certificates of this host what the arguments say.
+
+    keeper: looks after what the host keeps, if it shall. alone: there is no controller that could issue anything.
+    """
 
     def __init__(
         self,
@@ -35,6 +51,8 @@ class Change:
         clock: Clock | None = None,
         system_trust: SystemTrust | None = None,
         bundles: Bundles | None = None,
+        keeper: Keeper | None = None,
+        alone: bool = False,
     ) -> None:
         wrong = problems(arguments)
         if wrong:
@@ -53,6 +71,12 @@ class Change:
         self.host = _machine_id()
         self.absent: set[Listener] = set()
         self.trust_reasons: list[str] = []
+        self.keeper = keeper
+        self.alone = alone
+        # Why new certificates are wished that only the controller can issue.
+        self.waiting: list[str] = []
+        self.kept_reasons: list[str] = []
+        self.kept_difference: tuple[dict[str, str], dict[str, str]] = ({}, {})
 
     def observe_authorities(self) -> dict[str, t.Any]:
         """Return which CAs this host trusts and presents; changes nothing."""
@@ -64,6 +88,7 @@ class Change:
     def plan(self) -> dict[str, t.Any]:
         """Return what is to be done; outside of check mode also a request for each certificate to be issued."""
         self.trust_reasons = self.reasons_of_trust()
+        self.look_at_what_is_kept()
         if self.check_mode:
             states = self.observe()
             return {**self.report(states), "due": [state.name for state in states if state.issue], "requests": []}
@@ -82,6 +107,7 @@ class Change:
             for wished in self.certificates:
                 self.store.tidy(wished.name)
             self.trust_reasons = self.reasons_of_trust()
+            self.look_at_what_is_kept()
             # Who has no certificate of his own trusts a new CA before the first certificate of it is served.
             authorities = list(self.authorities.values())
             self.bundles.apply(authorities)
@@ -94,13 +120,18 @@ class Change:
             Serving(self.observer, self.store, self.clock, states, self.absent).run()
             for state in states:
                 self.store.prune(state.name)
+            faults = [f"{state.name}: {fault}" for state in states for fault in state.faults]
+            if faults:
+                # The policy that was carried out last stays in force.
+                self.kept_difference = ({}, {})
+            elif self.keeper:
+                self.keeper.apply(self.arguments)
         result = self.report(states)
         after = [self.describe(state) for state in states]
-        faults = [f"{state.name}: {fault}" for state in states for fault in state.faults]
         return {
             **result,
             "certificates": after,
-            "diff": _difference(before, after),
+            "diff": self.with_what_is_kept(_difference(before, after)),
             **({"failed": True, "msg": "; ".join(faults)} if faults else {}),
         }
 
@@ -121,6 +152,7 @@ class Change:
             if state.name in renew and state.authority.kind != FILES and not state.issue:
                 state.issue = ["its renewal was asked for"]
             answers = {listener: served[listener] for listener in state.wished.listeners if listener in served}
+            state.served = answers
             state.other = deploy_reasons(state.wished, state.deployed, answers)
             state.behind = units_behind(state.wished, state.deployed, answers)
             state.warnings = [
@@ -138,6 +170,11 @@ class Change:
         else:
             found = self.system_trust.reasons(authorities)
         return [*self.bundles.reasons(authorities), *found]
+
+    def look_at_what_is_kept(self) -> None:
+        if self.keeper:
+            self.kept_reasons = self.keeper.reasons(self.arguments)
+            self.kept_difference = self.keeper.difference(self.arguments) if self.kept_reasons else ({}, {})
 
     # Stage and judge
 
@@ -204,6 +241,12 @@ class Change:
         """Judge what was issued for a certificate and swap it in; repair what needs no new one."""
         name, wished = state.name, state.wished
         uid, gid = self.observer.owner(wished)
+        if state.issue and self.alone and state.authority.kind in CONTROLLER_KINDS and not self.answered(state):
+            # What is staged may be half of a run of the controller, which goes on with it.
+            self.waiting += [f"{name}: {reason}" for reason in state.issue]
+            state.issue = []
+            if not state.deployed.version:
+                return
         if state.issue:
             issued = {entry["name"]: entry for entry in self.arguments.get("issued") or ()}.get(name)
             if issued:
@@ -245,17 +288,20 @@ class Change:
 
     def report(self, states: t.Sequence[State]) -> dict[str, t.Any]:
         reasons = [reason for state in states for reason in state.reasons]
-        reasons += self.trust_reasons
+        reasons += self.trust_reasons + self.kept_reasons
         before = [self.describe(state) for state in states]
+        after = [self.wish(state) if state.issue else found for state, found in zip(states, before)]
         return {
             "changed": bool(reasons),
             "reasons": reasons,
             "warnings": [warning for state in states for warning in state.warnings],
             "certificates": before,
-            "diff": _difference(
-                before, [self.wish(state) if state.issue else found for state, found in zip(states, before)]
-            ),
+            "diff": self.with_what_is_kept(_difference(before, after)),
         }
+
+    def with_what_is_kept(self, difference: dict[str, t.Any]) -> dict[str, t.Any]:
+        before, after = self.kept_difference
+        return {"before": {**difference["before"], **before}, "after": {**difference["after"], **after}}
 
     def describe(self, state: State) -> dict[str, t.Any]:
         facts, version = state.deployed.facts, state.deployed.version

@@ -13,6 +13,8 @@ Raw = t.Mapping[str, t.Any]
 
 PRIVATE_CA, FILES = "private_ca", "files"
 ISSUER_KINDS = (PRIVATE_CA, FILES)
+# Those that issue nothing without the controller.
+CONTROLLER_KINDS = (PRIVATE_CA, FILES)
 SERVER, CLIENT = "server", "client"
 USAGES = (SERVER, CLIENT)
 TLS, HTTPS, POSTGRESQL = "tls", "https", "postgresql"

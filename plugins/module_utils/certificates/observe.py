@@ -30,6 +30,8 @@ class State:
     deployed: Deployed
     issue: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
+    # What those listeners answer that were asked.
+    served: dict[Listener, Served] = field(default_factory=dict)
     # The units that do not use what is deployed.
     behind: set[str] = field(default_factory=set)
     swapped: bool = False

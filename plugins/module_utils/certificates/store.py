@@ -49,16 +49,18 @@ class Store:
         return "/".join((self.root, name, *parts))
 
     @contextlib.contextmanager
-    def locked(self, clock: Clock) -> t.Iterator[None]:
+    def locked(self, clock: Clock, seconds: float = LOCK_SECONDS) -> t.Iterator[None]:
         """Hold the store against a second run on the same host."""
         with self._told(self.root):
             files.make_directories(self.root)
             lock = Lock(f"{self.root}/{LOCK}")
-            taken = lock.acquire(clock, LOCK_SECONDS)
+            taken = lock.acquire(clock, seconds)
         if not taken:
             holder = lock.holder()
             who = f"process {holder.process}" if holder else "another process"
-            raise CertificateError(f"{who} has been working on {self.root} for a minute; wait for its end and repeat")
+            raise CertificateError(
+                f"{who} has been working on {self.root} for {seconds:.0f} seconds; wait for its end and repeat"
+            )
         try:
             yield
         finally:

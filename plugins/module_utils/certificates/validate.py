@@ -36,7 +36,12 @@ DNS_NAME = re.compile(rf"(?:\*\.{LABEL}\.|(?:{LABEL}\.)*){LABEL}(?:\.{LABEL})*")
 DNS_NAME_AT_MOST = 253
 ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]{1,247}\.service")
-OPTION_KEYS = ("certificates", "issuers", "renew", "compromised")
+# Of what %n and its like stand for, systemd makes the name of the unit that failed.
+ALARM_UNIT = re.compile(r"(?:[A-Za-z0-9:_.@\\-]|%[nNp]){1,240}\.(?:service|target)")
+# They go into a unit file, where blanks and percent signs have a meaning.
+DIRECTORY = re.compile(r"(?:(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+)+)?")
+ALARM_DAYS_AT_MOST = 90
+OPTION_KEYS = ("certificates", "issuers", "renew", "compromised", "alarm_days", "alarm_units", "metrics_directory")
 # Set by the action plugin.
 OWN_KEYS = ("operation", "authorities", "issued", "private_keys")
 CERTIFICATE_KEYS = (
@@ -306,6 +311,20 @@ def shared_listeners(certificates: t.Sequence[t.Mapping[str, t.Any]]) -> list[st
     return found
 
 
+def alarm_problems(raw: t.Mapping[str, t.Any]) -> list[str]:
+    """Return what is wrong with how and when the host tells that something needs a person."""
+    found: list[str] = []
+    if raw.get("alarm_days") is not None:
+        found += number(raw["alarm_days"], 1, ALARM_DAYS_AT_MOST, f"{PREFIX}alarm_days", " days")
+    units, wrong = as_list(raw.get("alarm_units"), f"{PREFIX}alarm_units")
+    found += wrong
+    for index, unit in enumerate(units):
+        accepted = "the name of a unit as mail-alarm@%n.service or pager.target"
+        found += pattern(unit, ALARM_UNIT, f"{PREFIX}alarm_units[{index}]", accepted)
+    accepted = "an absolute path as /var/lib/prometheus/node-exporter, or nothing"
+    return found + pattern(raw.get("metrics_directory"), DIRECTORY, f"{PREFIX}metrics_directory", accepted)
+
+
 def problems(raw: t.Mapping[str, t.Any]) -> list[str]:
     """Return one sentence for each fault of the module's options; an empty list means that they can be planned."""
     found = [
@@ -329,6 +348,7 @@ def problems(raw: t.Mapping[str, t.Any]) -> list[str]:
     found += duplicates(issuers, f"{PREFIX}issuers") + duplicates(certificates, f"{PREFIX}certificates")
     if not found:
         found += shared_listeners(certificates)
+    found += alarm_problems(raw)
     renew, wrong = as_list(raw.get("renew"), f"{PREFIX}renew")
     known = [
         str(entry.get("name"))

@@ -197,6 +197,9 @@ BAD: list[tuple[Variables, str, str, str]] = [
         "begin it with ^",
     ),
     ({"tls_certificates": "web"}, "tls_certificates", "'web'", "is not a list"),
+    ({"tls_alarm_days": 100}, "tls_alarm_days", "100", "accepted are 1 to 90 days"),
+    ({"tls_alarm_units": ["mail"]}, "tls_alarm_units[0]", "'mail'", "mail-alarm@%n.service"),
+    ({"tls_metrics_directory": "metrics"}, "tls_metrics_directory", "'metrics'", "accepted is an absolute path"),
     (
         {**BROUGHT, "tls_certificates": [certificate(life_days=365)]},
         "tls_certificates[0].life_days",

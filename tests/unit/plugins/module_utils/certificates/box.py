@@ -47,6 +47,7 @@ class Box:
         self.bundles = Bundles(str(path / "trust"))
         self.bundle_reason = f"{path}/trust/ca.pem is not that of ca"
         self.trusted = False
+        self.keeper: change.Keeper | None = None
         self.also_trusted: list[pki.TestCA] = []
 
     # What is played
@@ -95,7 +96,7 @@ class Box:
 
     def plan(self, check_mode: bool = False, **wished: Any) -> dict[str, Any]:
         return change.Change(
-            self.arguments(**wished), check_mode, self.store, self.clock, self.trust, self.bundles
+            self.arguments(**wished), check_mode, self.store, self.clock, self.trust, self.bundles, self.keeper
         ).plan()
 
     def issue(self, planned: dict[str, Any], **wished: Any) -> list[dict[str, str]]:
@@ -108,7 +109,7 @@ class Box:
 
     def deploy(self, issued: Any, keys: Any = None, **wished: Any) -> dict[str, Any]:
         arguments = {**self.arguments(**wished), "issued": issued, "private_keys": keys or {}}
-        return change.Change(arguments, False, self.store, self.clock, self.trust, self.bundles).deploy()
+        return change.Change(arguments, False, self.store, self.clock, self.trust, self.bundles, self.keeper).deploy()
 
     def run(self, alter: Callable[[dict[str, str]], None] | None = None, **wished: Any) -> dict[str, Any]:
         """Do what one task does."""

@@ -265,6 +265,46 @@ def test_a_mode_that_somebody_changed_is_repaired_without_a_new_certificate(serv
     assert serving.plan()["changed"] is False
 
 
+class Keeper:
+    """Keeps the names of certificates."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+
+    def names(self, arguments: Any) -> list[Any]:
+        return [entry["names"] for entry in arguments["certificates"]]
+
+    def reasons(self, arguments: Any) -> list[str]:
+        return [] if self.kept == self.names(arguments) else ["what is kept differs"]
+
+    def difference(self, arguments: Any) -> tuple[dict[str, str], dict[str, str]]:
+        return {"/kept": str(self.kept)}, {"/kept": str(self.names(arguments))}
+
+    def apply(self, arguments: Any) -> None:
+        self.kept = self.names(arguments)
+
+
+def test_a_host_keeps_what_was_carried_out(serving: Box) -> None:
+    keeper = serving.keeper = Keeper()
+    for check_mode in (True, False):
+        planned = serving.plan(check_mode)
+        assert (planned["changed"], planned["reasons"]) == (True, ["what is kept differs"])
+        assert planned["diff"] == {"before": {"/kept": "[]"}, "after": {"/kept": "[['www.example.org']]"}}
+        assert keeper.kept == []
+    done = serving.run()
+    assert done["diff"]["after"] == {"/kept": "[['www.example.org']]"}
+    assert serving.plan()["changed"] is False
+    # What failed is not what the host shall go on with.
+    serving.broken[UNIT] = "it does not reload"
+    done = serving.run(names=["www.example.org", "new.example.org"])
+    assert done["failed"] is True
+    assert "/kept" not in done["diff"]["after"]
+    assert keeper.kept == [["www.example.org"]]
+    serving.broken.clear()
+    serving.run(names=["www.example.org", "new.example.org"])
+    assert keeper.kept == [["www.example.org", "new.example.org"]]
+
+
 def test_another_ca_takes_another_certificate(serving: Box, root: pki.TestCA, tmp_path: Path) -> None:
     serving.ca = pki.make_ca(tmp_path, "next", below=root)
     done = serving.run()
