@@ -130,8 +130,9 @@ options:
             elements: str
           after_restart:
             description:
-              - A command that puts it in again. It runs after O(certificates[].services[].before_restart), whatever
-                came of that and of the restart; what a run that died has left out of use, the next one puts in.
+              - A command that puts it in again, and ends when it is used. It runs after
+                O(certificates[].services[].before_restart), whatever came of that and of the restart; what a run that
+                died has left out of use, the next one puts in.
             type: list
             elements: str
           listeners:

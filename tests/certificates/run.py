@@ -22,9 +22,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / ".ansible/collections")]
 
+from tests.certificates.lost import lost  # noqa: E402
+from tests.certificates.restarts import restarts  # noqa: E402
+from tests.certificates.scan import scan  # noqa: E402
 from tests.certificates.world import Failed, Load, World, directory_in_memory  # noqa: E402
 
 SERVICES = ("nginx", "PostgreSQL")
+PARTS = ("load", "scan", "restart", "lost")
 
 
 def rotations(world: World, connections: int) -> None:
@@ -72,13 +76,21 @@ def steps(world: World) -> list[tuple[str, Callable[[], object]]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--connections", type=int, default=10_000, help="to each service, of both servers together")
-    parser.add_argument("--part", action="append", choices=("load",), help="all of them unless some are named")
+    parser.add_argument("--points", type=int, default=20, help="moments at which the controller is lost")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--resume", action="store_true", help="leave out the moments that passed with the same seed")
+    parser.add_argument("--part", action="append", choices=PARTS, help="all of them unless some are named")
     parser.add_argument("--keep", action="store_true", help="leave the hosts running")
     arguments = parser.parse_args()
     os.environ.setdefault("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))
     logs = ROOT / ".cache/certificates"
     logs.mkdir(parents=True, exist_ok=True)
-    parts: dict[str, Callable[[World], None]] = {"load": lambda world: rotations(world, arguments.connections)}
+    parts: dict[str, Callable[[World], None]] = {
+        "load": lambda world: rotations(world, arguments.connections),
+        "scan": scan,
+        "restart": lambda world: restarts(world, arguments.connections // 5),
+        "lost": lambda world: lost(world, arguments.seed, arguments.points, arguments.resume),
+    }
     failed = []
     started = time.monotonic()
     with directory_in_memory() as directory:

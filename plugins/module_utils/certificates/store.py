@@ -133,7 +133,7 @@ class Store:
             if units:
                 files.write_file(path, json.dumps(sorted(units)).encode() + b"\n", 0o600, self.uid, self.gid)
                 return
-            with files.directory(self.root) as parent, contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError), files.directory(self.root) as parent:
                 files.remove_at(parent, TAKEN_OUT)
                 os.fsync(parent)
 
