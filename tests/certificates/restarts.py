@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from typing import Any
 
-from tests.integration_hosts.test_certificates import Host
+from tests.integration_hosts.test_certificates import PATIENCE_SECONDS, STORE, Host
 
 from .world import HERE, ROOT, Failed, Load, World
 
@@ -19,6 +20,8 @@ INSTANCES = {1: 8441, 2: 8442}
 CLIENTS = 4
 MOST_RUNS_WITHOUT = 5
 LEAST_RENEWALS = 2
+NOTE = f"{STORE}/.taken_out"
+RENEWED = json.dumps({"tls_renew": ["daemon"]})
 UNIT = """
 [Unit]
 Description=A server that reads certificates only when it starts, %i
@@ -51,7 +54,7 @@ def pool() -> str:
     return str(program)
 
 
-def restarts(world: World, connections: int) -> None:
+def restarts(world: World, connections: int, seed: int) -> None:
     """Renew the certificate of both instances again and again; first without taking them out, which has to hurt."""
     set_up(world)
     with Load(world, targets(world)) as load:
@@ -71,9 +74,13 @@ def restarts(world: World, connections: int) -> None:
             runs += 1
             if not load.alive:
                 raise Failed("the client has ended")
-    print(f"taken out of use before, {runs:>3} renewals:    {line(load)}", flush=True)
+        print(f"taken out of use before, {runs:>3} renewals:    {line(load)}", flush=True)
+        died = [kill(world, server, wait) for server in world.servers for wait in waits(seed)]
+    print(f"and killed {len(died)} times, {sum(died)} with an instance out: {line(load)}", flush=True)
     if load.failed:
         raise Failed(f"{load.failed} connections failed: {'; '.join(load.failures)}")
+    if not any(died):
+        raise Failed("no run was killed while an instance was out of use")
     seen = len(load.answer[NAME]["seen"])
     if seen < (runs + 1) * len(world.servers):
         raise Failed(f"{seen} certificates were served, after {runs} renewals")
@@ -83,6 +90,27 @@ def restarts(world: World, connections: int) -> None:
         if served != {deployed}:
             raise Failed(f"{server.name} serves {served}, and deployed is {deployed}")
     world.settled()
+
+
+def waits(seed: int) -> list[float]:
+    chance = random.Random(seed)
+    return [round(chance.uniform(0, part), 2) for part in (0.3, 1, 3)]
+
+
+def kill(world: World, server: Host, wait: float) -> bool:
+    """Kill the module on the host a moment after an instance was taken out, and let the next run put it in.
+
+    Returns whether one was out of use then.
+    """
+    process = world.start("--limit", server.name, "-e", RENEWED)
+    module = f"$(cut -d ' ' -f 1 {STORE}/.lock)"
+    server.shell(f"until test -s {NOTE}; do sleep 0.02; done; sleep {wait}; kill -9 {module}", check=False)
+    process.communicate(timeout=PATIENCE_SECONDS)
+    out = server.shell(f"test -s {NOTE}", check=False).returncode == 0
+    world.run("--limit", server.name)
+    if server.shell(f"test -e {NOTE}", check=False).returncode == 0:
+        raise Failed(f"{server.name}: the next run leaves an instance out of use")
+    return out
 
 
 def line(load: Load) -> str:
@@ -134,7 +162,7 @@ def certificate(drained: bool) -> dict[str, Any]:
 def renew(world: World, drained: bool) -> None:
     world.further = [certificate(drained)]
     servers = ",".join(server.name for server in world.servers)
-    world.run("--limit", servers, "-e", json.dumps({"tls_renew": ["daemon"]}))
+    world.run("--limit", servers, "-e", RENEWED)
 
 
 def targets(world: World) -> list[dict[str, Any]]:

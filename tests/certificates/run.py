@@ -88,7 +88,7 @@ def main() -> int:
     parts: dict[str, Callable[[World], None]] = {
         "load": lambda world: rotations(world, arguments.connections),
         "scan": scan,
-        "restart": lambda world: restarts(world, arguments.connections // 5),
+        "restart": lambda world: restarts(world, arguments.connections // 5, arguments.seed),
         "lost": lambda world: lost(world, arguments.seed, arguments.points, arguments.resume),
     }
     failed = []
