@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,11 +21,13 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.mod
     build,
 )
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.validate import problems
-from ansible_collections.bulwark.hardening.plugins.plugin_utils import authority
+from ansible_collections.bulwark.hardening.plugins.plugin_utils import authority, authority_rotation
 
 Result = dict[str, t.Any]
 MODULE = "bulwark.hardening.certificates"
 PASSPHRASE = "key_passphrase"  # noqa: S105 - the name of an option
+# Where the role registers what the operation observe says of each host.
+OBSERVED = "tls_observed"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not annotated
@@ -44,6 +47,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not ann
             return {**result, "failed": True, "changed": False, "msg": "; ".join(wrong)}
         try:
             self.generations: dict[str, list[authority.Generation]] = {}
+            # The place of the generation that signs on this host now.
+            self.signers: dict[str, int] = {}
+            self.replacements: list[Result] = []
             self.brought: dict[str, bytes] = {}
             arguments["authorities"] = [
                 self.public(entry, f"tls_issuers[{index}]", arguments)
@@ -51,14 +57,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not ann
             ]
             if operation == "validate":
                 return {**result, "changed": False, "msg": "the policy is valid"}
+            if operation == "outage":
+                return {**result, "changed": False, "outage": self.outage(arguments, task_vars or {})}
+            if operation == "observe":
+                return {**result, **self.call({**self.sent(arguments), "operation": "observe"}, task_vars or {})}
+            self.decide(arguments, task_vars or {})
             return {**result, **self.execute(arguments, task_vars or {})}
         except CertificateError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error)}
 
+    @staticmethod
+    def sent(arguments: Result) -> Result:
+        return {**arguments, **without_passphrases(arguments)}
+
     def execute(self, arguments: Result, variables: Result) -> Result:
-        sent = {**arguments, **without_passphrases(arguments)}
+        sent = self.sent(arguments)
         planned = self.call({**sent, "operation": "plan"}, variables)
         requests, due = planned.pop("requests", ()), planned.pop("due", ())
+        planned["replacements"] = self.replacements
+        for entry in self.replacements:
+            if entry["waits"]:
+                text = f"{entry['issuer']}: its new CA does not sign yet: {', '.join(entry['waits'])}"
+                planned.setdefault("warnings", []).append(text)
         if planned.get("failed") or planned.get("unreachable") or self._task.check_mode or not planned.get("changed"):
             return planned
         issued = [*self.sign(requests, arguments), *self.hand_over(due)]
@@ -66,7 +86,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not ann
         if keys:
             self.keep_in_memory()
         done = self.call({**sent, "operation": "deploy", "issued": issued, "private_keys": keys}, variables)
-        return {**done, "reasons": planned["reasons"]}
+        return {**done, "reasons": planned["reasons"], "replacements": self.replacements}
 
     def call(self, arguments: Result, variables: Result) -> Result:
         result: Result = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables)
@@ -106,9 +126,67 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not ann
             generations.append(authority.read_generation(content, f"{place}.certificate_file"))
             self.refuse_plain_key(entry["key_file"], f"{place}.key_file")
         self.generations[issuer["name"]] = generations
+        self.signers[issuer["name"]] = len(generations) - 1
         told["key_identifier"] = generations[-1].key_identifier
         told["trust"] = b"".join(dict.fromkeys(generation.root for generation in generations)).decode()
         return told
+
+    # Which CA signs
+
+    def decide(self, arguments: Result, variables: Result) -> None:
+        """Let a new CA sign once every host trusts it, and refuse to drop one that is in use."""
+        own = observation(variables.get(OBSERVED))
+        for index, told in enumerate(arguments["authorities"]):
+            name = told["name"]
+            if name not in self.generations:
+                continue
+            path = f"tls_issuers[{index}].generations"
+            candidates = [
+                authority_rotation.Candidate(
+                    generation.all_facts[-1].fingerprint, generation.key_identifier, generation.facts.subject
+                )
+                for generation in self.generations[name]
+            ]
+            if name in (arguments.get("compromised") or ()):
+                for refusal in authority_rotation.unsafe_replacement(candidates, name, own):
+                    raise CertificateError(f"{path}: {refusal}")
+                continue
+            if not authority_rotation.under_way(candidates, name, own):
+                continue
+            system_trust = bool(told.get("system_trust"))
+            decision = authority_rotation.decide(candidates, name, system_trust, own, self.others(name, variables))
+            if decision.refusals:
+                raise CertificateError(f"{path}: {'; '.join(decision.refusals)}")
+            self.signers[name] = decision.signer
+            told["key_identifier"] = candidates[decision.signer].key_identifier
+            signs = candidates[decision.signer].subject
+            self.replacements.append({"issuer": name, "signs": signs, "waits": list(decision.waits)})
+
+    @staticmethod
+    def others(issuer: str, variables: Result) -> dict[str, t.Any]:
+        """Return what each host of the inventory that uses an issuer showed in this run, None if nobody looked."""
+        found = {}
+        for host in variables["groups"]["all"]:
+            try:
+                its = variables["hostvars"][host]
+                if authority_rotation.uses(its.get("tls_certificates"), its.get("tls_issuers"), issuer):
+                    found[host] = observation(its.get(OBSERVED))
+            except AnsibleError:
+                # Nobody can tell whether it uses the issuer, so it is taken for one that does.
+                found[host] = None
+        return found
+
+    def outage(self, arguments: Result, variables: Result) -> list[str]:
+        """Return what the replacement of a stolen CA interrupts, asking no host."""
+        found = []
+        for issuer in arguments.get("compromised") or ():
+            hosts = self.others(issuer, variables)
+            wished = {}
+            for host in hosts:
+                with contextlib.suppress(AnsibleError):
+                    wished[host] = variables["hostvars"][host].get("tls_certificates")
+            found += authority_rotation.outage(issuer, hosts, wished)
+        return found
 
     def fingerprint(self, entry: t.Mapping[str, t.Any], path: str) -> str:
         content = self.certificates(entry["certificate_file"], f"{path}.certificate_file")
@@ -173,7 +251,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not ann
         for request in requests:
             certificate = wished[request["name"]]
             name = certificate.issuer
-            generation = self.generations[name][-1]
+            generation = self.generations[name][self.signers[name]]
             if name not in keys:
                 keys[name] = self.authority_key(name, generation, arguments)
             pem = authority.sign(
@@ -184,9 +262,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not ann
 
     def authority_key(self, name: str, generation: authority.Generation, arguments: Result) -> t.Any:
         index, issuer = next((i, entry) for i, entry in enumerate(arguments["issuers"]) if entry["name"] == name)
-        last = len(issuer["generations"]) - 1
-        path = f"tls_issuers[{index}].generations[{last}]"
-        content, passphrase = self.secret(issuer["generations"][last], path)
+        signer = self.signers[name]
+        path = f"tls_issuers[{index}].generations[{signer}]"
+        content, passphrase = self.secret(issuer["generations"][signer], path)
         return authority.open_authority_key(generation, content, passphrase, f"{path}.key_file")
 
     def hand_over(self, due: t.Sequence[str]) -> list[Result]:
@@ -209,6 +287,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not ann
                 key = authority.open_key(content, passphrase, f"{path}.key_file")
                 keys[entry["name"]] = x509.plain_key(key).decode()
         return keys
+
+
+def observation(registered: t.Any) -> authority_rotation.Observation | None:
+    """Return what the operation observe said, None if it did not run or failed."""
+    return registered if isinstance(registered, t.Mapping) and "system_trust" in registered else None
 
 
 def without_passphrases(arguments: t.Mapping[str, t.Any]) -> Result:

@@ -153,6 +153,9 @@ def tls_sentences(result: Result) -> list[str]:
             f"TLS: certificates deployed: {len(deployed)}; next is {first['name']}, to be renewed after "
             f"{first['renewal']}, and expiring at {first['not_after']}."
         )
+    for entry in result.get("replacements") or []:
+        waits = f"; the new one waits: {', '.join(entry['waits'])}" if entry["waits"] else ""
+        sentences.append(f"TLS: the CA of {entry['issuer']} is being replaced; {entry['signs']} signs here now{waits}.")
     return sentences
 
 

@@ -177,7 +177,10 @@ options:
         required: true
         choices: [private_ca, files]
       generations:
-        description: The CAs of a private CA, the oldest first. Consumers trust all of them; the last one signs.
+        description:
+          - The CAs of a private CA, the oldest first. Consumers trust all of them; the last one signs, once every host
+            of the inventory that uses the issuer trusts it. One that is left out is dropped, which is refused while
+            anything still chains to it.
         type: list
         elements: dict
         suboptions:
@@ -207,13 +210,23 @@ options:
     type: list
     elements: str
     default: []
+  compromised:
+    description:
+      - Names of issuers whose CA was stolen. The new CA signs at once and nobody trusts another one, without waiting
+        for the other hosts, which refuse each other until all of them had their run. Not for inventories.
+    type: list
+    elements: str
+    default: []
   operation:
     description:
-      - Step of the work. Set by the action plugin; playbooks use V(apply), or V(validate) to check the options on the
-        controller only.
+      - Step of the work. Playbooks use V(apply), V(validate) to check the options on the controller only, V(observe) to
+        learn which CAs a host trusts and presents, or V(outage) to learn what O(compromised) will interrupt. The others
+        are for the action plugin.
+      - To replace a CA safely, V(apply) has to know what every host shows. It reads that from the variable
+        C(tls_observed) of each of them, in which V(observe) has to be registered before, as the role C(tls) does.
     type: str
     default: apply
-    choices: [apply, validate, plan, deploy]
+    choices: [apply, validate, observe, outage, plan, deploy]
   authorities:
     description: What the host has to know about the issuers. Set by the action plugin.
     type: list
@@ -289,8 +302,28 @@ reasons:
   type: list
   elements: str
   sample: ["web: two thirds of its life are over; it expires at 2026-12-24T12:00:00Z"]
+replacements:
+  description: For each issuer whose CA is being replaced, who signs on this host, and why the last one does not yet.
+  returned: when the operation is V(apply)
+  type: list
+  elements: dict
+  sample: [{issuer: internal, signs: CN=Example CA 1, waits: ["database1 does not trust it for database"]}]
+outage:
+  description: One sentence for each host on which something is interrupted.
+  returned: when the operation is V(outage)
+  type: list
+  elements: str
+  sample: ["database1 was not observed in this run: it trusts the stolen CA of internal until it has a run of its own"]
+system_trust:
+  description: Files with roots of this collection in the trust store of the system.
+  returned: when the operation is V(observe)
+  type: list
+  elements: str
+  sample: [bulwark-internal-5f1c0de54e2a9b77.crt]
 certificates:
-  description: Each certificate as it is deployed. Version 0 means that none is.
+  description:
+    - Each certificate as it is deployed. Version 0 means that none is.
+    - With the operation V(observe), whom each one's consumers trust, and what it chains to.
   returned: always
   type: list
   elements: dict
@@ -367,7 +400,12 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "certificates": {"type": "list", "elements": "dict", "default": [], "options": CERTIFICATE},
     "issuers": {"type": "list", "elements": "dict", "default": [], "options": ISSUER},
     "renew": {"type": "list", "elements": "str", "default": []},
-    "operation": {"type": "str", "default": "apply", "choices": ["apply", "validate", "plan", "deploy"]},
+    "compromised": {"type": "list", "elements": "str", "default": []},
+    "operation": {
+        "type": "str",
+        "default": "apply",
+        "choices": ["apply", "validate", "observe", "outage", "plan", "deploy"],
+    },
     "authorities": {"type": "list", "elements": "dict", "default": [], "options": AUTHORITY},
     "issued": {"type": "list", "elements": "dict", "default": [], "options": ISSUED},
     "private_keys": {"type": "dict", "default": {}, "no_log": True},
@@ -379,7 +417,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         change = Change(module.params, module.check_mode)
-        result = change.deploy() if module.params["operation"] == "deploy" else change.plan()
+        operations = {"observe": change.observe_authorities, "deploy": change.deploy}
+        result = operations.get(module.params["operation"], change.plan)()
     except CertificateError as error:
         module.fail_json(msg=str(error))
         return

@@ -10,7 +10,8 @@ import os
 import typing as t
 
 from ..transaction.clock import Clock, iso
-from . import consumers, judge, probe, x509
+from . import consumers, judge, probe, rotation, x509
+from .bundles import Bundles
 from .facts import Facts
 from .model import FILES, CertificateError, Listener, build, build_authorities
 from .observe import Observer, State, ask, live_listeners
@@ -33,6 +34,7 @@ class Change:
         store: Store | None = None,
         clock: Clock | None = None,
         system_trust: SystemTrust | None = None,
+        bundles: Bundles | None = None,
     ) -> None:
         wrong = problems(arguments)
         if wrong:
@@ -44,12 +46,20 @@ class Change:
         self.store = store or Store()
         self.clock = clock or Clock()
         self.system_trust = system_trust or SystemTrust()
+        self.bundles = bundles or Bundles()
         self.certificates = build(arguments)
         self.authorities = build_authorities(arguments.get("authorities"))
         self.observer = Observer(self.store, self.authorities)
         self.host = _machine_id()
         self.absent: set[Listener] = set()
         self.trust_reasons: list[str] = []
+
+    def observe_authorities(self) -> dict[str, t.Any]:
+        """Return which CAs this host trusts and presents; changes nothing."""
+        look = self.observer
+        states = [State(wished, look.authority(wished), look.deployed(wished)) for wished in self.certificates]
+        shown = rotation.observed(look, self.store, states, self.system_trust, self.bundles)
+        return {"changed": False, "warnings": [], **shown}
 
     def plan(self) -> dict[str, t.Any]:
         """Return what is to be done; outside of check mode also a request for each certificate to be issued."""
@@ -72,9 +82,11 @@ class Change:
             for wished in self.certificates:
                 self.store.tidy(wished.name)
             self.trust_reasons = self.reasons_of_trust()
-            if self.trust_reasons:
-                # Who reads nothing else trusts a new CA before the first certificate of it is served.
-                self.system_trust.apply(list(self.authorities.values()))
+            # Who has no certificate of his own trusts a new CA before the first certificate of it is served.
+            authorities = list(self.authorities.values())
+            self.bundles.apply(authorities)
+            if self.system_trust.reasons(authorities):
+                self.system_trust.apply(authorities)
             states = self.observe()
             before = [self.describe(state) for state in states]
             for state in states:
@@ -122,8 +134,10 @@ class Change:
         """Return what the system should trust and does not; before the package is there, what it will have to."""
         authorities = list(self.authorities.values())
         if self.check_mode and not x509.HAS_CRYPTOGRAPHY:
-            return [f"the system does not trust {entry.name}" for entry in authorities if entry.system_trust]
-        return self.system_trust.reasons(authorities)
+            found = [f"the system does not trust {entry.name}" for entry in authorities if entry.system_trust]
+        else:
+            found = self.system_trust.reasons(authorities)
+        return [*self.bundles.reasons(authorities), *found]
 
     # Stage and judge
 

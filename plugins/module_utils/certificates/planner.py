@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ..transaction.clock import iso
@@ -41,6 +41,10 @@ class Deployed:
     proven_units: tuple[str, ...] = ()
     # The units that a run took out of use and did not put in again.
     units_out: tuple[str, ...] = ()
+
+    def with_trust_as_it_is(self) -> Deployed:
+        """Return the same, to be compared with the trust that is there and not with the one that is wished."""
+        return replace(self, trust_differs=False)
 
 
 def renewal(facts: Facts, host: str, name: str) -> datetime:

@@ -106,10 +106,9 @@ class Serving:
             return
         proven = self.store.proven(state.name)
         trust = digest(self.store.trust(state.name))
-        if (proven.get("version"), proven.get("trust"), set(proven.get("units") or ())) != (
-            deployed.version, trust, units,
-        ):  # fmt: skip
-            self.store.write_proven(state.name, deployed.version, units)
+        known = (proven.get("version"), proven.get("trust"), set(proven.get("units") or ()), proven.get("issuer"))
+        if known != (deployed.version, trust, units, state.wished.issuer):
+            self.store.write_proven(state.name, deployed.version, units, state.wished.issuer)
 
     def load_and_prove(self, name: str, concerned: t.Sequence[State]) -> str:
         """Reload or restart one unit until its listeners serve what is deployed; returns why they do not."""
@@ -208,9 +207,8 @@ class Serving:
             else:
                 state.faults.append(f"{unit} does not use it: {fault}; the one before it is back, and served")
                 # It was just shown; a run that dies here shows it again.
-                self.store.write_proven(
-                    state.name, state.deployed.version, (service.unit for service in state.wished.services)
-                )
+                units = (service.unit for service in state.wished.services)
+                self.store.write_proven(state.name, state.deployed.version, units, state.wished.issuer)
 
     def may_go_back(self, state: State) -> bool:
         """Return whether the version before the current one is the better choice: it was served, and is still valid."""

@@ -244,8 +244,8 @@ class Store:
         with self._told(self.path(name, TRUST)):
             files.write_file(self.path(name, TRUST), trust, 0o644, self.uid, self.gid)
 
-    def write_proven(self, name: str, version: int, units: t.Iterable[str]) -> None:
-        content = {"version": version, "trust": digest(self.trust(name)), "units": sorted(units)}
+    def write_proven(self, name: str, version: int, units: t.Iterable[str], issuer: str) -> None:
+        content = {"version": version, "trust": digest(self.trust(name)), "units": sorted(units), "issuer": issuer}
         with self._told(self.path(name, PROVEN)):
             files.write_file(self.path(name, PROVEN), json.dumps(content).encode() + b"\n", 0o644, self.uid, self.gid)
 

@@ -36,7 +36,7 @@ DNS_NAME = re.compile(rf"(?:\*\.{LABEL}\.|(?:{LABEL}\.)*){LABEL}(?:\.{LABEL})*")
 DNS_NAME_AT_MOST = 253
 ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]{1,247}\.service")
-OPTION_KEYS = ("certificates", "issuers", "renew")
+OPTION_KEYS = ("certificates", "issuers", "renew", "compromised")
 # Set by the action plugin.
 OWN_KEYS = ("operation", "authorities", "issued", "private_keys")
 CERTIFICATE_KEYS = (
@@ -347,4 +347,9 @@ def problems(raw: t.Mapping[str, t.Any]) -> list[str]:
     found += wrong
     for index, name in enumerate(renew):
         found += choice(name, known, f"{PREFIX}renew[{index}]")
+    compromised, wrong = as_list(raw.get("compromised"), f"{PREFIX}compromised")
+    found += wrong
+    private = [name for name, kind in kinds.items() if kind == PRIVATE_CA]
+    for index, name in enumerate(compromised):
+        found += choice(name, private, f"{PREFIX}compromised[{index}]")
     return found

@@ -70,8 +70,15 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> pki.TestCA:
     return pki.make_ca(directory, "signing", below=pki.make_ca(directory, "root"))
 
 
+@pytest.fixture(scope="module")
+def following(tmp_path_factory: pytest.TempPathFactory) -> pki.TestCA:
+    """Return the CA that is to take the place of the first one."""
+    directory = tmp_path_factory.mktemp("following")
+    return pki.make_ca(directory, "next", below=pki.make_ca(directory, "next_root"))
+
+
 @pytest.fixture
-def files(tmp_path: Path, ca: pki.TestCA) -> Path:
+def files(tmp_path: Path, ca: pki.TestCA, following: pki.TestCA) -> Path:
     vault = VaultLib([("default", VaultSecret(PASSWORD))])
     encrypted = pki.openssl("pkcs8", "-topk8", "-passout", f"pass:{PASSPHRASE}", given=ca.key)
     key = x509.make_key("rsa_3072")
@@ -87,6 +94,8 @@ def files(tmp_path: Path, ca: pki.TestCA) -> Path:
         "brought.pem": pki.leaf(ca, key) + ca.chain,
         "brought.key": vault.encrypt(key),
         "empty.pem": b"",
+        "next.pem": following.chain,
+        "next.key": vault.encrypt(following.key),
     }.items():
         (tmp_path / name).write_bytes(content)
     return tmp_path
@@ -220,3 +229,91 @@ def test_validation_asks_no_host(files: Path) -> None:
     action = Action(files, **policy(), operation="validate")
     assert action.run()["msg"] == "the policy is valid"
     assert action.calls == []
+
+
+def observed(signer: pki.TestCA, *trusted: pki.TestCA) -> dict[str, Any]:
+    """Return what a host shows after it has had a run."""
+    roots = [x509.parse_chain(one.generation.root)[0] for one in trusted]
+    return {
+        "system_trust": [],
+        "certificates": [
+            {
+                "name": "web", "issuer": "internal", "signer": signer.generation.key_identifier,
+                "root": x509.parse_chain(signer.generation.root)[0].fingerprint, "faults": [],
+                "trusted": [{"fingerprint": root.fingerprint, "subject": root.subject} for root in roots],
+            }
+        ],
+    }  # fmt: skip
+
+
+def run_on_first(action: Action, first: Any, second: Any) -> dict[str, Any]:
+    """Run it for one of two hosts that use the issuer; a third one does not."""
+    wished = {"tls_certificates": policy()["certificates"]}
+    variables = {
+        "groups": {"all": ["first", "second", "third"]},
+        "hostvars": {
+            "first": {**wished, "tls_observed": first},
+            "second": {**wished, "tls_observed": second},
+            "third": {},
+        },
+        "tls_observed": first,
+    }
+    return action.run(task_vars=variables)
+
+
+def both() -> dict[str, Any]:
+    values = policy()
+    values["issuers"][0]["generations"].append({"certificate_file": "next.pem", "key_file": "next.key"})
+    return values
+
+
+def signer_of(action: Action) -> str:
+    (issued,) = action.calls[-1]["issued"]
+    return x509.parse_chain(issued["certificate"].encode())[0].issuer
+
+
+def test_a_new_ca_signs_when_every_host_trusts_it(files: Path, ca: pki.TestCA, following: pki.TestCA) -> None:
+    action, ready = Action(files, **both()), observed(ca, ca, following)
+    done = run_on_first(action, ready, ready)
+    assert signer_of(action) == "CN=next"
+    assert action.calls[0]["authorities"][0]["key_identifier"] == following.generation.key_identifier
+    assert done["replacements"] == [{"issuer": "internal", "signs": "CN=next", "waits": []}]
+
+
+@pytest.mark.parametrize("unseen", [None, {"skipped": True}, {"unreachable": True}])
+def test_until_then_the_old_one_signs(files: Path, ca: pki.TestCA, following: pki.TestCA, unseen: Any) -> None:
+    action = Action(files, **both())
+    done = run_on_first(action, observed(ca, ca, following), unseen)
+    assert signer_of(action) == "CN=signing"
+    assert action.calls[0]["authorities"][0]["trust"] == ca.trust + following.trust
+    assert done["replacements"][0]["waits"] == ["second was not observed in this run"]
+
+
+def test_an_old_ca_that_is_in_use_is_not_dropped(files: Path, ca: pki.TestCA, following: pki.TestCA) -> None:
+    values = policy("next.key", certificate_file="next.pem")
+    action = Action(files, **values)
+    done = run_on_first(action, observed(following, ca, following), observed(ca, ca, following))
+    assert done["failed"] is True
+    assert "tls_issuers[0].generations: the CA CN=root cannot be dropped yet: second presents web" in done["msg"]
+    assert action.calls == []
+    done = run_on_first(Action(files, **values), observed(following, ca, following), observed(following, following))
+    assert "failed" not in done
+
+
+def test_a_stolen_ca_is_replaced_at_once(files: Path, ca: pki.TestCA) -> None:
+    values = {**policy("next.key", certificate_file="next.pem"), "compromised": ["internal"]}
+    told = run_on_first(Action(files, **values, operation="outage"), observed(ca, ca), None)
+    assert len(told["outage"]) == 3
+    action = Action(files, **values)
+    assert "failed" not in run_on_first(action, observed(ca, ca), None)
+    assert signer_of(action) == "CN=next"
+    refused = run_on_first(Action(files, **{**both(), "compromised": ["internal"]}), observed(ca, ca), None)
+    assert "must not be trusted any longer" in refused["msg"]
+
+
+def test_observing_sends_no_secret(files: Path) -> None:
+    action = Action(files, **policy("passphrase.key", PASSPHRASE), operation="observe")
+    action.run()
+    (call,) = action.calls
+    assert call["operation"] == "observe"
+    assert PASSPHRASE not in str(call)

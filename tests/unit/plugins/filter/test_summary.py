@@ -109,6 +109,15 @@ def test_the_certificate_that_is_renewed_next_is_told() -> None:
     assert summary({"tls": {}})[1:] == []
 
 
+def test_a_ca_that_is_being_replaced_is_told() -> None:
+    begun = {"issuer": "internal", "signs": "CN=Example CA 1", "waits": ["client is late"]}
+    ended = {**begun, "signs": "CN=Example CA 2", "waits": []}
+    assert summary({"tls": {"replacements": [begun, ended]}})[1:] == [
+        "TLS: the CA of internal is being replaced; CN=Example CA 1 signs here now; the new one waits: client is late.",
+        "TLS: the CA of internal is being replaced; CN=Example CA 2 signs here now.",
+    ]
+
+
 def control(identifier: str, verdict: str, **more: object) -> dict[str, object]:
     seen = {"expected": "x 0", "observed": "x 1", "reason": "", "reported": False}
     return {"id": identifier, "title": "Nothing is sent", "verdict": verdict, **seen, **more}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates import change, consumers, probe, x509
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.bundles import Bundles
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.model import Listener, Service, build
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.store import Store
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.system_trust import SystemTrust
@@ -45,6 +46,8 @@ class Box:
         self.further: dict[str, dict[str, Any]] = {}
         self.renew: list[str] = []
         self.trust = SystemTrust(())
+        self.bundles = Bundles(str(path / "trust"))
+        self.bundle_reason = f"{path}/trust/ca.pem is not that of ca"
         self.trusted = False
         self.also_trusted: list[pki.TestCA] = []
 
@@ -96,7 +99,9 @@ class Box:
         }  # fmt: skip
 
     def plan(self, check_mode: bool = False, **wished: Any) -> dict[str, Any]:
-        return change.Change(self.arguments(**wished), check_mode, self.store, self.clock, self.trust).plan()
+        return change.Change(
+            self.arguments(**wished), check_mode, self.store, self.clock, self.trust, self.bundles
+        ).plan()
 
     def issue(self, planned: dict[str, Any], **wished: Any) -> list[dict[str, str]]:
         (certificate,) = build(self.arguments(**wished))
@@ -108,7 +113,7 @@ class Box:
 
     def deploy(self, issued: Any, keys: Any = None, **wished: Any) -> dict[str, Any]:
         arguments = {**self.arguments(**wished), "issued": issued, "private_keys": keys or {}}
-        return change.Change(arguments, False, self.store, self.clock, self.trust).deploy()
+        return change.Change(arguments, False, self.store, self.clock, self.trust, self.bundles).deploy()
 
     def run(self, alter: Callable[[dict[str, str]], None] | None = None, **wished: Any) -> dict[str, Any]:
         """Do what one task does."""

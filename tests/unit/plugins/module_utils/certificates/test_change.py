@@ -64,7 +64,7 @@ def serving(box: Box) -> Iterator[Box]:
 
 def test_check_mode_changes_nothing_and_says_what_is_due(box: Box) -> None:
     planned = box.plan(check_mode=True)
-    assert planned["reasons"] == ["web: no certificate is deployed"]
+    assert planned["reasons"] == ["web: no certificate is deployed", box.bundle_reason]
     assert planned["requests"] == []
     assert planned["diff"]["before"]["web"]["version"] == 0
     assert planned["diff"]["after"]["web"]["names"] == ["www.example.org"]
@@ -276,9 +276,10 @@ def test_another_ca_takes_another_certificate(serving: Box, root: pki.TestCA, tm
 def test_a_ca_is_replaced_by_trusting_both_for_a_while(serving: Box, stranger: pki.TestCA) -> None:
     old, new, first = serving.ca, stranger, serving.deployed()
     trust = Path(serving.path / "tls/web/trust.pem")
+    others = ["web: the certificates that its consumers trust are others", serving.bundle_reason]
     # The new one is trusted, and the old one still signs.
     serving.also_trusted = [new]
-    assert serving.run()["reasons"] == ["web: the certificates that its consumers trust are others"]
+    assert serving.run()["reasons"] == others
     assert set(trust.read_text().split("-----BEGIN")) == set((new.trust + old.trust).split("-----BEGIN"))
     assert sorted(serving.loads) == sorted(UNITS), "services read whom to trust anew"
     assert serving.deployed() == first
@@ -290,7 +291,7 @@ def test_a_ca_is_replaced_by_trusting_both_for_a_while(serving: Box, stranger: p
     assert serving.plan()["changed"] is False
     # The old one is forgotten.
     serving.also_trusted = []
-    assert serving.run()["reasons"] == ["web: the certificates that its consumers trust are others"]
+    assert serving.run()["reasons"] == others
     assert trust.read_text() == new.trust
     assert serving.plan()["changed"] is False
 
@@ -375,6 +376,7 @@ def test_the_system_trusts_a_ca_before_a_certificate_of_it_is_served(box: Box, t
     box.trust, box.trusted = System(tmp_path).trust, True
     assert box.plan(check_mode=True)["reasons"] == [
         "web: no certificate is deployed",
+        box.bundle_reason,
         "the system does not trust CN=root",
     ]
     assert box.run()["changed"] is True

@@ -154,7 +154,7 @@ def test_what_is_proven_is_known_until_version_or_trust_change(store: Store) -> 
     deploy(store, b"1")
     assert store.proven("web") == {}
     store.write_trust("web", b"trust")
-    store.write_proven("web", 1, ["b.service", "a.service"])
+    store.write_proven("web", 1, ["b.service", "a.service"], "internal")
     assert store.proven("web")["units"] == ["a.service", "b.service"]
     Path(store.path("web", "proven")).write_text("nonsense")
     assert store.proven("web") == {}
