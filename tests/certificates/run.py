@@ -39,7 +39,7 @@ def rotations(world: World, connections: int) -> None:
         while not rounds or min(load.made(name) for name in SERVICES) < connections:
             rounds += 1
             before = sum(load.made(name) for name in SERVICES)
-            for title, step in steps(world):
+            for title, step in steps(world, in_one_run=rounds % 2 == 0):
                 step()
                 told = [load.made(name) for name in SERVICES]
                 print(f"{rounds:>3} {title:<40} {told[0]:>7} {told[1]:>10} {load.failed:>6}", flush=True)
@@ -58,17 +58,22 @@ def rotations(world: World, connections: int) -> None:
     world.settled()
 
 
-def steps(world: World) -> list[tuple[str, Callable[[], object]]]:
+def steps(world: World, in_one_run: bool) -> list[tuple[str, Callable[[], object]]]:
     old, new = world.generations[-1], world.new_authority()
 
     def run(*generations: dict[str, str]) -> None:
         world.generations = list(generations)
         world.run()
 
-    return [
-        ("every certificate is renewed", lambda: world.run(renew=True)),
+    # The CA is replaced by the user step by step, and by the role in one run, in turn.
+
+    replaced = [
         ("everybody trusts the next CA too", lambda: run(new, old)),
         ("the next CA signs", lambda: run(old, new)),
+    ]
+    return [
+        ("every certificate is renewed", lambda: world.run(renew=True)),
+        *([("everybody trusts the next CA, and it signs", replaced[1][1])] if in_one_run else replaced),
         ("nobody trusts the old CA any more", lambda: run(new)),
     ]
 
