@@ -38,6 +38,13 @@ def groups() -> dict[str, list[Step]]:
         "interruption": [
             Step("interruption", [[PYTHON, "tests/interruption/run.py", "--seed=1", "--points=2"]], after=[IMAGES])
         ],
+        "rotation": [
+            Step(
+                "rotation",
+                [[PYTHON, "tests/certificates/run.py", "--seed=1", "--connections=2000", "--points=2"]],
+                after=[IMAGES],
+            )
+        ],
         "lynis": [Step("lynis", [[PYTHON, "tests/lynis/run.py", "--container-only"]], after=[IMAGES])],
         "budget": [Step("budget", [[PYTHON, "tests/benchmark/run.py", "--sample"]], after=[IMAGES])],
     }

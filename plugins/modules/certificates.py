@@ -123,6 +123,20 @@ options:
                 restarted.
             type: str
             choices: [reload, restart]
+          before_restart:
+            description:
+              - A command that takes this instance out of use before it is restarted, and ends when nobody uses it any
+                more, within 120 seconds; no shell reads it. If it fails, the service is not restarted and the task
+                fails.
+            type: list
+            elements: str
+          after_restart:
+            description:
+              - A command that puts it in again, and ends when it is used. It runs after
+                O(certificates[].services[].before_restart), whatever came of that and of the restart; what a run that
+                died has left out of use, the next one puts in.
+            type: list
+            elements: str
           listeners:
             description: Where the service serves it, which is asked for proof.
             type: list
@@ -361,6 +375,8 @@ SERVICE: dict[str, t.Any] = {
     "unit": {"type": "str", "required": True},
     "check": STRINGS,
     "on_change": {"type": "str", "choices": ["reload", "restart"]},
+    "before_restart": STRINGS,
+    "after_restart": STRINGS,
     "listeners": {"type": "list", "elements": "dict", "options": LISTENER},
 }
 CERTIFICATE: dict[str, t.Any] = {

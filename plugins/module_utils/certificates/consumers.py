@@ -74,8 +74,19 @@ def check(service: Service) -> str:
     )
 
 
+def way(service: Service, unit: Unit) -> str:
+    """Return how a service is brought to read its certificate anew."""
+    return RESTART if service.on_change == RESTART or not unit.can_reload else service.on_change
+
+
 def load(service: Service, unit: Unit) -> str:
     """Let a service read its certificate anew; returns why it did not, empty if it did."""
-    verb = RESTART if service.on_change == RESTART or not unit.can_reload else service.on_change
+    verb = way(service, unit)
     done, line = run_command(Command((SYSTEMCTL, verb, "--", service.unit), timeout_seconds=SECONDS))
     return "" if done else f"systemctl {verb} {service.unit} fails: {line}"
+
+
+def call(option: str, argv: tuple[str, ...]) -> str:
+    """Run a command of the user; returns why it failed, empty if it did not."""
+    done, line = run_command(Command(argv, timeout_seconds=SECONDS))
+    return "" if done else f"{option} ({' '.join(argv)}) fails: {line}"

@@ -49,9 +49,13 @@ class Listener:
 
 @dataclass(frozen=True)
 class Service:
+    """A unit that reads a certificate. before_restart, after_restart: take it out of use, and put it in again."""
+
     unit: str
     check: tuple[str, ...] = ()
     on_change: str = RELOAD
+    before_restart: tuple[str, ...] = ()
+    after_restart: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = ()
 
 
@@ -130,6 +134,8 @@ def build_service(raw: Raw, names: t.Sequence[str]) -> Service:
         unit=str(raw["unit"]),
         check=tuple(raw.get("check") or ()),
         on_change=str(raw.get("on_change") or RELOAD),
+        before_restart=tuple(raw.get("before_restart") or ()),
+        after_restart=tuple(raw.get("after_restart") or ()),
         listeners=tuple(
             Listener(
                 address=str(entry.get("address") or "127.0.0.1"),

@@ -96,6 +96,7 @@ class Observer:
             access_faults=tuple(self.store.access_faults(wished.name, uid, gid, wished.mode)),
             trust_differs=(trust or b"").decode() != self.authorities[wished.issuer].trust,
             proven_units=tuple(proven.get("units") or ()) if same else (),
+            units_out=tuple(sorted(self.store.taken_out() & {service.unit for service in wished.services})),
         )
 
     def owner(self, wished: Certificate) -> tuple[int, int]:

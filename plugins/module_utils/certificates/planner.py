@@ -39,6 +39,8 @@ class Deployed:
     trust_differs: bool = False
     # The units that were shown to serve this very version with this very trust.
     proven_units: tuple[str, ...] = ()
+    # The units that a run took out of use and did not put in again.
+    units_out: tuple[str, ...] = ()
 
     def with_trust_as_it_is(self) -> Deployed:
         """Return the same, to be compared with the trust that is there and not with the one that is wished."""
@@ -94,6 +96,7 @@ def deploy_reasons(wished: Certificate, deployed: Deployed, served: t.Mapping[Li
     unproven = [service.unit for service in wished.services if service.unit not in deployed.proven_units]
     if unproven:
         reasons.append(f"{', '.join(unproven)} was not shown to use it")
+    reasons += [f"{unit} was taken out of use for a restart and not put in again" for unit in deployed.units_out]
     for listener, answer in served.items():
         if not answer.absent and answer.fingerprint != deployed.facts.fingerprint:
             reasons.append(f"{listener} {answer.fault or 'serves another one'}")
@@ -109,6 +112,7 @@ def units_behind(wished: Certificate, deployed: Deployed, served: t.Mapping[List
         for service in wished.services
         if deployed.trust_differs
         or service.unit not in deployed.proven_units
+        or service.unit in deployed.units_out
         or any(
             not served[listener].absent and served[listener].fingerprint != deployed.facts.fingerprint
             for listener in service.listeners

@@ -10,7 +10,7 @@ import typing as t
 
 from ..transaction.clock import Clock
 from . import consumers, x509
-from .model import RESTART, CertificateError, Listener
+from .model import RESTART, CertificateError, Listener, Service
 from .observe import Observer, State, ask
 from .store import CERTIFICATE, FULL_CHAIN, KEY, Store, digest
 
@@ -35,23 +35,68 @@ class Serving:
         self.units = consumers.units(service.unit for state in states for service in state.wished.services)
         # Those that were told of a new certificate.
         self.loaded: set[str] = set()
+        # Those that are out of use; those that this run took out; those that could not be put in again; those that do
+        # not work with the one before either.
+        self.out = store.taken_out()
+        self.taken: set[str] = set()
+        self.stuck: set[str] = set()
+        self.failing: set[str] = set()
 
     def run(self) -> None:
         """Bring every unit that does not use what is deployed to do so, in turn."""
-        for name in sorted(self.units):
-            concerned = [
-                state for state in self.users(name) if not state.settled and (state.swapped or name in state.behind)
-            ]
-            if concerned and self.units[name].active:
-                fault = self.load_and_prove(name, concerned)
-                if fault:
-                    self.put_back(name, fault, concerned)
+        try:
+            # What an interrupted run left out of use comes first, so that no other is missing with it.
+            for name in sorted(self.units, key=lambda name: (name not in self.out, name)):
+                concerned = [
+                    state for state in self.users(name) if not state.settled and (state.swapped or name in state.behind)
+                ]
+                if concerned and self.units[name].active:
+                    fault = self.load_and_prove(name, concerned)
+                    if fault:
+                        self.put_back(name, fault, concerned)
+                self.put_in(name)
+        finally:
+            for name in sorted(self.taken):
+                self.put_in(name)
         for state in self.states:
             self.record(state)
 
     def users(self, unit: str) -> list[State]:
         """Return the certificates that a unit reads."""
         return [state for state in self.states if any(service.unit == unit for service in state.wished.services)]
+
+    def services(self, unit: str) -> list[Service]:
+        """Return what each certificate says of a unit."""
+        return [service for state in self.users(unit) for service in state.wished.services if service.unit == unit]
+
+    def take_out(self, unit: str) -> str:
+        """Take a unit out of use before it is restarted, if that is wished; returns why it is not."""
+        command = next((service.before_restart for service in self.services(unit) if service.before_restart), ())
+        if not command or unit in self.taken:
+            return ""
+        missing = sorted(self.stuck | self.failing)
+        if missing:
+            return f"it is not taken out of use as long as {', '.join(missing)} is missing"
+        # Noted before it is done: a run that dies in between puts it in needlessly, which does no harm.
+        self.out.add(unit)
+        self.store.write_taken_out(self.out)
+        self.taken.add(unit)
+        return consumers.call("before_restart", command)
+
+    def put_in(self, unit: str) -> None:
+        """Put a unit that is out of use in again, whatever came of its restart."""
+        if unit not in self.out or unit in self.stuck:
+            return
+        self.taken.discard(unit)
+        command = next((service.after_restart for service in self.services(unit) if service.after_restart), ())
+        fault = consumers.call("after_restart", command) if command else ""
+        if fault:
+            self.stuck.add(unit)
+            for state in self.users(unit):
+                state.faults.append(f"{unit} is still out of use: {fault}; mend that and run the task again")
+            return
+        self.out.discard(unit)
+        self.store.write_taken_out(self.out)
 
     def record(self, state: State) -> None:
         """Write down that the services use what is deployed, unless it was not shown."""
@@ -67,13 +112,17 @@ class Serving:
 
     def load_and_prove(self, name: str, concerned: t.Sequence[State]) -> str:
         """Reload or restart one unit until its listeners serve what is deployed; returns why they do not."""
-        services = [service for state in self.users(name) for service in state.wished.services if service.unit == name]
+        services = self.services(name)
         for service in {service.check: service for service in services}.values():
             fault = consumers.check(service)
             if fault:
                 return fault
         # One that must be restarted for one of its certificates must be for the others.
         chosen = next((service for service in services if service.on_change == RESTART), services[0])
+        if consumers.way(chosen, self.units[name]) == RESTART:
+            fault = self.take_out(name)
+            if fault:
+                return fault
         self.loaded.add(name)
         fault = ""
         for _attempt in range(LOADS):
@@ -138,11 +187,18 @@ class Serving:
             state.deployed = self.observer.deployed(state.wished)
         for state in concerned:
             state.settled = True
-        again = ""
-        for name in sorted({service.unit for state in back for service in state.wished.services}):
-            if self.units[name].active and not again:
+        left = []
+        units = {service.unit for state in back for service in state.wished.services}
+        # This one first: it may be out of use, and is in again before another one is taken out.
+        for name in sorted(units, key=lambda name: (name != unit, name)):
+            if self.units[name].active:
                 # One that was not told of the new certificate need not be told of the old one.
-                again = self.load_and_prove(name, ()) if name in self.loaded else self.prove(name, (), 0.0)
+                wrong = self.load_and_prove(name, ()) if name in self.loaded else self.prove(name, (), 0.0)
+                if wrong:
+                    left.append(wrong)
+                    self.failing.add(name)
+                self.put_in(name)
+        again = ", ".join(left)
         for state in concerned:
             if state not in back:
                 state.faults.append(f"{unit} does not use it: {fault}; there is no certificate before it to put back")

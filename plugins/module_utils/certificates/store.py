@@ -8,6 +8,7 @@ ROOT/NAME/vNNNN          deployed, or the one before it
 ROOT/NAME/current        names the version that consumers read: key and certificate change together
 ROOT/NAME/trust.pem      whom the consumers of this certificate trust
 ROOT/NAME/proven         the version and trust that the services were last shown to use
+ROOT/.taken_out          the units that are out of use for a restart
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ CERTIFICATE, CHAIN, FULL_CHAIN = "certificate.pem", "chain.pem", "full_chain.pem
 CURRENT, TRUST, PROVEN, STAGED = "current", "trust.pem", "proven", ".staged"
 VERSION = re.compile(r"v(\d{4,})(\.staged)?")
 LOCK = ".lock"
+TAKEN_OUT = ".taken_out"
 LOCK_SECONDS = 60.0
 
 
@@ -118,6 +120,24 @@ class Store:
             if isinstance(found, dict):
                 return found
         return {}
+
+    def taken_out(self) -> set[str]:
+        """Return the units that were taken out of use for a restart, and not put in again."""
+        with contextlib.suppress(ValueError):
+            found = json.loads(self._read(self.root, TAKEN_OUT) or b"[]")
+            if isinstance(found, list):
+                return {str(unit) for unit in found}
+        return set()
+
+    def write_taken_out(self, units: t.Collection[str]) -> None:
+        path = f"{self.root}/{TAKEN_OUT}"
+        with self._told(path):
+            if units:
+                files.write_file(path, json.dumps(sorted(units)).encode() + b"\n", 0o600, self.uid, self.gid)
+                return
+            with contextlib.suppress(FileNotFoundError), files.directory(self.root) as parent:
+                files.remove_at(parent, TAKEN_OUT)
+                os.fsync(parent)
 
     def unfinished(self, name: str) -> list[int]:
         """Return versions that are complete and were never swapped in: a run died in between."""

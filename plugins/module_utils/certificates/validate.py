@@ -60,7 +60,7 @@ CERTIFICATE_KEYS = (
     "key_passphrase",
 )
 BROUGHT_KEYS = ("certificate_file", "key_file", "key_passphrase")
-SERVICE_KEYS = ("unit", "check", "on_change", "listeners")
+SERVICE_KEYS = ("unit", "check", "on_change", "before_restart", "after_restart", "listeners")
 LISTENER_KEYS = ("address", "port", "server_name", "protocol", "require_client_certificate")
 ISSUER_KEYS = ("name", "kind", "generations", "trust_file", "system_trust")
 GENERATION_KEYS = ("certificate_file", "key_file", "key_passphrase")
@@ -162,18 +162,27 @@ def listener_problems(entry: t.Any, names: t.Sequence[str], path: str) -> list[s
     return found
 
 
+def command(value: t.Any, path: str) -> list[str]:
+    """Return what is wrong with a program and its arguments, which no shell reads."""
+    words, found = as_list(value, path)
+    for index, word in enumerate(words):
+        found += text(word, f"{path}[{index}]")
+    if words and isinstance(words[0], str) and not words[0].startswith("/"):
+        found.append(f"{path}[0]: {words[0]!r} is not an absolute path; accepted is one as /usr/sbin/nginx")
+    return found
+
+
 def service_problems(entry: t.Any, names: t.Sequence[str], path: str) -> list[str]:
     found = keys(entry, SERVICE_KEYS, ("unit",), path)
     if found:
         return found
     found += pattern(entry["unit"], UNIT, f"{path}.unit", "the name of a unit as nginx.service")
     found += choice(entry.get("on_change"), ON_CHANGE, f"{path}.on_change")
-    check, wrong = as_list(entry.get("check"), f"{path}.check")
-    found += wrong
-    for index, word in enumerate(check):
-        found += text(word, f"{path}.check[{index}]")
-    if check and isinstance(check[0], str) and not check[0].startswith("/"):
-        found.append(f"{path}.check[0]: {check[0]!r} is not an absolute path; accepted is one as /usr/sbin/nginx")
+    for key in ("check", "before_restart", "after_restart"):
+        found += command(entry.get(key), f"{path}.{key}")
+    for key, other in (("before_restart", "after_restart"), ("after_restart", "before_restart")):
+        if entry.get(key) and not entry.get(other):
+            found.append(f"{path}.{other}: is missing; what takes a service out of use and what puts it in go together")
     listeners, wrong = as_list(entry.get("listeners"), f"{path}.listeners")
     found += wrong
     for index, listener in enumerate(listeners):

@@ -42,6 +42,8 @@ class Box:
         self.broken: dict[str, str] = {}
         self.refused: str = ""
         self.loads: list[str] = []
+        # What each service has besides its listeners.
+        self.further: dict[str, dict[str, Any]] = {}
         self.renew: list[str] = []
         self.trust = SystemTrust(())
         self.bundles = Bundles(str(path / "trust"))
@@ -83,7 +85,10 @@ class Box:
                 {
                     "name": "web", "issuer": "ca", "names": [NAME],
                     "owner": pwd.getpwuid(ME[0]).pw_name, "group": grp.getgrgid(ME[1]).gr_name, "mode": "0600",
-                    "services": [{"unit": unit, "listeners": entries} for unit, entries in listeners.items()],
+                    "services": [
+                        {"unit": unit, "listeners": entries, **self.further.get(unit, {})}
+                        for unit, entries in listeners.items()
+                    ],
                     **wished,
                 }
             ],

@@ -454,3 +454,151 @@ def test_a_disk_that_fails_anywhere_is_one_sentence_and_harms_nothing(
         assert serving.fingerprints() == {serving.deployed()}, point
         assert serving.plan(**wish)["changed"] is False, point
     assert points >= 5
+
+
+@pytest.fixture
+def pool(serving: Box) -> Box:
+    """Two instances that are taken out of use before they are restarted; `said` has what was done, in turn."""
+    log = serving.path / "said"
+    log.touch()
+    for unit in UNITS:
+        serving.further[unit] = {
+            "on_change": "restart",
+            **{
+                f"{when}_restart": ["/bin/sh", "-c", f"echo {when} {unit} >> {log}; test ! -e {serving.path}/{when}"]
+                for when in ("before", "after")
+            },
+        }
+    return serving
+
+
+def said(pool: Box) -> list[str]:
+    """Return what was done since the last look, restarts among it."""
+    log = pool.path / "said"
+    lines = log.read_text().splitlines()
+    log.write_text("")
+    return lines
+
+
+def spoken(pool: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let restarts be written between the commands."""
+
+    def load(service: Any, unit: consumers.Unit) -> str:
+        with (pool.path / "said").open("a") as log:
+            log.write(f"restart {service.unit}\n")
+        return pool.load(service, unit)
+
+    monkeypatch.setattr(consumers, "load", load)
+
+
+def turn(unit: str, restarts: int = 1) -> list[str]:
+    return [f"before {unit}", *[f"restart {unit}"] * restarts, f"after {unit}"]
+
+
+def test_instances_are_out_of_use_in_turn_while_they_are_restarted(pool: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken(pool, monkeypatch)
+    pool.renew = ["web"]
+    assert "failed" not in pool.run()
+    database, web = sorted(UNITS)
+    assert said(pool) == [*turn(database), *turn(web)]
+    assert pool.fingerprints() == {pool.deployed()}
+    pool.renew = []
+    assert pool.run()["changed"] is False
+    assert said(pool) == []
+
+
+def test_an_instance_that_cannot_be_taken_out_is_not_restarted(pool: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken(pool, monkeypatch)
+    (pool.path / "before").touch()
+    before = pool.deployed()
+    pool.renew = ["web"]
+    done = pool.run()
+    assert done["failed"] is True
+    assert "before_restart (/bin/sh -c" in done["msg"]
+    assert "the one before it is back, and served" in done["msg"]
+    assert said(pool) == [f"before {min(UNITS)}", f"after {min(UNITS)}"]
+    assert pool.fingerprints() == {pool.deployed()} == {before}
+
+
+@pytest.mark.parametrize("broken", UNITS)
+def test_an_instance_is_put_in_again_after_what_was_before_is_back(
+    pool: Box, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    spoken(pool, monkeypatch)
+    pool.broken[broken] = "it does not start"
+    before = pool.deployed()
+    pool.renew = ["web"]
+    assert pool.run()["failed"] is True
+    lines = said(pool)
+    first = min(UNITS)
+    # It stays out until it was tried with what was before; nothing else is out with it.
+    tried = turn(broken, restarts=6)
+    assert lines == (tried if broken == first else [*turn(first), *tried])
+    assert pool.deployed() == before
+    assert pool.store.taken_out() == set()
+
+
+def test_nothing_else_is_taken_out_while_an_instance_cannot_be_put_in(
+    pool: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoken(pool, monkeypatch)
+    (pool.path / "after").touch()
+    pool.renew = ["web"]
+    done = pool.run()
+    assert done["failed"] is True
+    first, second = sorted(UNITS)
+    assert f"{first} is still out of use: after_restart" in done["msg"]
+    assert f"before {second}" not in said(pool)
+    (pool.path / "after").unlink()
+    pool.renew = []
+    done = pool.run()
+    assert "failed" not in done, done
+    assert f"web: {first} was taken out of use for a restart and not put in again" in done["reasons"]
+    assert said(pool)[0] == f"before {first}"
+    assert pool.store.taken_out() == set()
+    assert pool.fingerprints() == {pool.deployed()}
+    assert pool.run()["changed"] is False
+
+
+@pytest.mark.parametrize("died", ["before", "restart", "after"])
+@pytest.mark.parametrize("unit", UNITS)
+def test_what_a_run_that_died_left_out_of_use_is_put_in_first(
+    pool: Box, monkeypatch: pytest.MonkeyPatch, unit: str, died: str
+) -> None:
+    class Died(Exception):
+        """The process is gone; nothing that would follow happens."""
+
+    call, gone = consumers.call, False
+
+    def dies(option: str, argv: Any) -> str:
+        nonlocal gone
+        gone = gone or (option == f"{died}_restart" and unit in argv[-1])
+        if gone:
+            raise Died
+        return call(option, argv)
+
+    def load(service: Any, state: consumers.Unit) -> str:
+        nonlocal gone
+        gone = gone or (died == "restart" and service.unit == unit)
+        if gone:
+            raise Died
+        return pool.load(service, state)
+
+    pool.renew = ["web"]
+    planned = pool.plan()
+    issued = pool.issue(planned)
+    with monkeypatch.context() as dying:
+        dying.setattr(consumers, "call", dies)
+        dying.setattr(consumers, "load", load)
+        with pytest.raises(Died):
+            pool.deploy(issued)
+    assert pool.store.taken_out() == {unit}
+    said(pool)
+    spoken(pool, monkeypatch)
+    pool.renew = []
+    done = pool.run()
+    assert "failed" not in done, done
+    assert said(pool)[:3] == turn(unit)
+    assert pool.store.taken_out() == set()
+    assert pool.fingerprints() == {pool.deployed()}
+    assert pool.run()["changed"] is False

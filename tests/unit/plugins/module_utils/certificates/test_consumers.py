@@ -78,3 +78,11 @@ def test_what_a_program_says_of_its_configuration_is_told() -> None:
     assert said.endswith("fails: bad line 7, failed")
     assert "it says nothing" in consumers.check(Service("a.service", ("/bin/false",)))
     assert "/bin/none cannot be run" in consumers.check(Service("a.service", ("/bin/none",)))
+
+
+def test_a_command_of_the_user_is_run_without_a_shell_and_says_why_it_failed() -> None:
+    assert consumers.call("before_restart", ("/bin/sh", "-c", 'test "$1" = "a b; c"', "x", "a b; c")) == ""
+    fault = consumers.call("before_restart", ("/bin/sh", "-c", "echo no such server; exit 1"))
+    assert fault.startswith("before_restart (/bin/sh -c")
+    assert fault.endswith("fails: no such server")
+    assert "/nowhere cannot be run" in consumers.call("after_restart", ("/nowhere",))

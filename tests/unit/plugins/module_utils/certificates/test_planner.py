@@ -121,4 +121,7 @@ def test_a_listener_that_serves_another_certificate_is_a_difference() -> None:
     assert found(Served("f0"), proven_units=()) == ["nginx.service was not shown to use it"]
     assert found(Served("f0"), trust_differs=True) == ["the certificates that its consumers trust are others"]
     assert found(Served("f0"), access_faults=("its key is open",)) == ["its key is open"]
+    assert found(Served("f0"), units_out=("nginx.service",)) == [
+        "nginx.service was taken out of use for a restart and not put in again"
+    ]
     assert found(Served("f1"), facts=None) == []

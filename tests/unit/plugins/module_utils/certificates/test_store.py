@@ -160,6 +160,20 @@ def test_what_is_proven_is_known_until_version_or_trust_change(store: Store) -> 
     assert store.proven("web") == {}
 
 
+def test_units_that_are_out_of_use_are_known_until_they_are_in_again(store: Store) -> None:
+    assert store.taken_out() == set()
+    store.write_taken_out(set())
+    deploy(store, b"1")
+    store.write_taken_out({"b.service", "a.service"})
+    assert store.taken_out() == {"a.service", "b.service"}
+    note = Path(store.root, ".taken_out")
+    assert note.stat().st_mode & 0o777 == 0o600
+    note.write_text("nonsense")
+    assert store.taken_out() == set()
+    store.write_taken_out(set())
+    assert not note.exists()
+
+
 def test_a_second_run_waits_and_says_for_whom(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "ansible_collections.bulwark.hardening.plugins.module_utils.certificates.store.LOCK_SECONDS", 0.1

@@ -49,6 +49,7 @@ GOOD = [
     listener(protocol="postgresql", address="::1", server_name="any.example.net"),
     policy(usages=["server", "client"], services=[{**SERVICE, "listeners": [MUTUAL]}]),
     service(on_change="restart", check=[]),
+    service(on_change="restart", before_restart=["/bin/drain", "a"], after_restart=["/bin/ready"]),
     {**policy(), "renew": ["web"]},
     issuer(generations=[GENERATION, GENERATION]),
 ]
@@ -94,6 +95,18 @@ BAD = [
     (service(unit="nginx"), "tls_certificates[0].services[0].unit: 'nginx'", "nginx.service"),
     (service(unit="-a.timer"), "tls_certificates[0].services[0].unit", ""),
     (service(check="nginx -t"), "tls_certificates[0].services[0].check: 'nginx -t' is not a list", ""),
+    (
+        service(before_restart=["drain"], after_restart=["/bin/ready"]),
+        "tls_certificates[0].services[0].before_restart[0]: 'drain'",
+        "absolute",
+    ),
+    (
+        service(before_restart=["/bin/drain"], after_restart="/bin/ready a"),
+        "tls_certificates[0].services[0].after_restart: '/bin/ready a' is not a list",
+        "",
+    ),
+    (service(before_restart=["/bin/drain"]), "tls_certificates[0].services[0].after_restart: is missing", "together"),
+    (service(after_restart=["/bin/ready"]), "tls_certificates[0].services[0].before_restart: is missing", "together"),
     (service(check=["nginx", "-t"]), "tls_certificates[0].services[0].check[0]: 'nginx'", "absolute"),
     (service(check=["/usr/sbin/nginx", 7]), "tls_certificates[0].services[0].check[1]: 7", "text"),
     (service(on_change="ignore"), "tls_certificates[0].services[0].on_change: 'ignore'", "reload, restart"),
