@@ -60,8 +60,6 @@ class Case:
     options: tuple[str, ...] = ()
     # Nothing answers as it should while it is spoiled, whatever the run does.
     blind: bool = False
-    # Whether the run asks for a new certificate; without it only what differs is looked at.
-    renew: bool = True
 
 
 def certificate(**changes: Any) -> Change:
@@ -394,7 +392,7 @@ def served(host: Host) -> tuple[str, str]:
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_nothing_is_half_applied(host: Host, case: Case, tmp_path: Path) -> None:
     before = deployed(host), served(host)
-    policy = host.policy(**({"renew": ["web"]} if case.renew else {}))
+    policy = host.policy(renew=["web"])
     if case.change:
         case.change(policy, host.controller)
     wrong = tmp_path / "wrong"

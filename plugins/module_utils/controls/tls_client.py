@@ -13,7 +13,6 @@ import re
 import socket
 import ssl
 import struct
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -84,11 +83,8 @@ def context(offer: Offer) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname = offer.trust is not None
     try:
-        with warnings.catch_warnings():
-            # That old versions are no good is why they are tried.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            made.minimum_version = offer.version or ssl.TLSVersion.TLSv1_2
-            made.maximum_version = offer.version or ssl.TLSVersion.MAXIMUM_SUPPORTED
+        made.minimum_version = offer.version or ssl.TLSVersion.TLSv1_2
+        made.maximum_version = offer.version or ssl.TLSVersion.MAXIMUM_SUPPORTED
         if offer.suites:
             made.set_ciphers(":".join(offer.suites))
         if offer.trust is None:
