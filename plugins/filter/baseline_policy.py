@@ -11,7 +11,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..plugin_utils import baseline_policy as policy
-from ..plugin_utils import catalogue
+from ..plugin_utils import catalogue, declared_certificates
 from ..plugin_utils.option_problems import option_problems
 
 DOCUMENTATION = r"""
@@ -26,7 +26,9 @@ description:
   - What is wrong with the variables is in the key C(problems); the rest of the result is then empty.
 options:
   _input:
-    description: The variables of the role C(baseline) by name. Those that are missing have their defaults.
+    description:
+      - The variables of the role C(baseline) by name. Those that are missing have their defaults.
+      - C(tls_certificates) and C(tls_issuers) beside them, for the controls of the role C(tls).
     type: dict
     required: true
   facts:
@@ -83,7 +85,8 @@ def baseline_policy(
     """Return the policy of one host, with `problems`."""
     try:
         rows = catalogue.load()
-        variables, found = typed(values)
+        others = {name: value for name, value in values.items() if name in declared_certificates.VARIABLES}
+        variables, found = typed({name: value for name, value in values.items() if name not in others})
         waivers = [] if found else variables.get("baseline_waivers") or []
         found = found or policy.problems(variables, rows, waivers)
         if not facts:
@@ -92,11 +95,12 @@ def baseline_policy(
                 policy.build(rows, variables, policy.Platform(*release), waivers)
             return {"problems": found}
         platform = policy.platform_of(facts)
-        found = found or policy.host_problems(platform, variables, routes)
+        # Without facts it is the role tls itself that refuses what is wrong with these.
+        found = found or policy.host_problems(platform, variables, routes) or declared_certificates.problems(others)
         if found:
             return {"problems": found}
         running = {line.split()[0] for line in units if line.strip()}
-        return {**policy.build(rows, variables, platform, waivers, running), "problems": []}
+        return {**policy.build(rows, {**variables, **others}, platform, waivers, running), "problems": []}
     except (catalogue.CatalogueError, policy.PolicyError) as error:
         raise AnsibleFilterError(f"the catalogue of controls is wrong: {error}") from None
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.window import proof_problem
 
 from .catalogue import PLATFORMS, SECTIONS, UNMANAGED, Row, platform_keys, readers
+from .declared_certificates import declared
 
 Variables = Mapping[str, t.Any]
 Policy = dict[str, t.Any]
@@ -45,7 +46,7 @@ NO_OWN_KERNEL = "the host shares the kernel of another one"
 # Of the vendor zones of pool.ntp.org, the one that the catalogues of scanners know.
 TIME_POOL = tuple(f"{number}.debian.pool.ntp.org" for number in range(4))
 
-PLACEHOLDER = re.compile(r"\$(baseline_[a-z_]+)")
+PLACEHOLDER = re.compile(r"\$((?:baseline|tls)_[a-z_]+)")
 EMBEDDED = re.compile(r"\$\{(baseline_[a-z_]+)\}")
 
 
@@ -116,7 +117,8 @@ def build(
 ) -> Policy:
     """Return the policy of one host.
 
-    :param variables: the role's variables by name, typed and complete, as problems() accepts them
+    :param variables: the role's variables by name, typed and complete, as problems() accepts them; and those of the
+        role tls, if it has any
     :param waivers: entries with `control`; a waived row is observed, and not enforced
     :param running: units that run; those that nobody declared are left alone, and fail their control
     :raises PolicyError: two rows want different things of the same object
@@ -157,6 +159,7 @@ def derived(variables: Variables) -> dict[str, t.Any]:
         "baseline_updates_held_patterns": " ".join(f'"^{_pattern(name)}$";' for name in held),
         "baseline_reboot_calendar": f"{','.join(window.get('days') or [])} {window.get('start') or ''}".strip(),
         "baseline_reboot_minutes": window.get("minutes") or 0,
+        "tls_declared": declared(variables),
         "baseline_crontab_lines": "".join(f"{name}\n" for name in crontab_users),
     }
 
@@ -233,6 +236,8 @@ def variable_of(condition: str) -> str:
 def substitute(value: t.Any, variables: Variables) -> t.Any:
     """Replace a whole text C($baseline_x) by the variable's value, and C(${baseline_x}) inside of a text by its text.
 
+    Likewise C($tls_declared), what the role tls is given.
+
     :raises PolicyError: the role has no such variable
     """
     if isinstance(value, dict):
@@ -249,7 +254,7 @@ def substitute(value: t.Any, variables: Variables) -> t.Any:
 
 def _variable(name: str, variables: Variables) -> t.Any:
     if name not in variables:
-        raise PolicyError(f"the catalogue names the variable {name}, which the role baseline does not have")
+        raise PolicyError(f"the catalogue names the variable {name}, which there is not")
     return variables[name]
 
 

@@ -8,12 +8,13 @@ Readers get a Host and nothing else, so that a test can put a directory and cann
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
 import stat
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ PROGRAM_SECONDS = 60
 # Many programs begin with file and line.
 PLACE = re.compile(r"\S+:\d+:(\d+:)? ")
 PROGRAMS_AT_ONCE = 4
+ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
 MAXIMUM_BYTES = 8 << 20
 CHUNK_BYTES = 1 << 16  # the kernel refuses larger reads of its parameters
 
@@ -91,6 +93,7 @@ class Host:
         self._statuses: dict[tuple[str, bool], Status | None] = {}
         self._answers: dict[tuple[str, ...], Future[Answer]] = {}
         self._pool = ThreadPoolExecutor(PROGRAMS_AT_ONCE)
+        self._jobs: dict[Hashable, Future[Any]] = {}
         self._wishes: dict[str, dict[str, None]] = {}
         self._kept: dict[str, Any] = {}
 
@@ -113,6 +116,18 @@ class Host:
         if name not in self._kept:
             self._kept[name] = make()
         return self._kept[name]
+
+    # What takes time without a program
+
+    def begin(self, name: Hashable, job: Callable[[], Any]) -> None:
+        """Start a job whose result will be needed, beside others. It must not ask for anything else here."""
+        if name not in self._jobs:
+            self._jobs[name] = self._pool.submit(job)
+
+    def finish(self, name: Hashable, job: Callable[[], Any]) -> Any:
+        """Return the result of a job, which is done once under its name."""
+        self.begin(name, job)
+        return self._jobs[name].result()
 
     # Programs
 
@@ -202,6 +217,17 @@ class Host:
         except OSError as error:
             raise Unreadable(f"{path} cannot be examined: {error.strerror}") from error
         return Status(_kind(found.st_mode), stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime)
+
+    def has_access_list(self, path: str) -> bool:
+        """Return whether a file lets in more than its mode says."""
+        try:
+            return any(name in ACCESS_LISTS for name in os.listxattr(self.path(path), follow_symlinks=False))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno == errno.ENOTSUP:
+                return False
+            raise Unreadable(f"{path} cannot be examined: {error.strerror}") from error
 
     # What the host is
 

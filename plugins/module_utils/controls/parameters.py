@@ -52,13 +52,13 @@ def complete(
 
 
 def _value(parameter: Parameter, value: Any, path: str) -> tuple[Any, list[str]]:
+    if conditions.placeholder(value):
+        return value, []
     if parameter.kind == "entries":
         if not isinstance(value, list):
             return [], [f"{path}: takes a list of dictionaries, not {value!r}"]
         results = [complete(parameter.fields, entry, f"{path}[{number}]") for number, entry in enumerate(value)]
         return [entry for entry, _wrong in results], [problem for _entry, wrong in results for problem in wrong]
-    if conditions.placeholder(value):
-        return value, []
     accepted, words = KINDS[parameter.kind]
     if not accepted(value):
         return value, [f"{path}: takes {words}, not {value!r}"]

@@ -13,6 +13,7 @@ from .reader import Reader
 from .readers import (
     aide,
     boot,
+    certificates,
     clock,
     fail2ban,
     files,
@@ -28,6 +29,7 @@ from .readers import (
     security_modules,
     sudo,
     systemd,
+    tls,
     wireless,
 )
 
@@ -36,6 +38,7 @@ READERS: Mapping[str, Reader] = {
     for module in (
         aide,
         boot,
+        certificates,
         clock,
         fail2ban,
         files,
@@ -51,6 +54,7 @@ READERS: Mapping[str, Reader] = {
         security_modules,
         sudo,
         systemd,
+        tls,
         wireless,
     )
     for name, reader in module.READERS.items()

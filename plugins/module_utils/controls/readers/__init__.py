@@ -63,7 +63,16 @@ resolver               servers*: [addresses], dnssec: true|false
 aide_database          databases*: [paths, one of which must exist], running: [units that make it: pending]
 wireless_interfaces    (nothing: there must be none)
 fail2ban_jails         jails*: [sshd], maximum_attempts, find_seconds, ban_seconds: COND, growing: false
+tls_versions           certificates*: DECLARED, suites*: [of TLS 1.2]
+tls_served             certificates*: DECLARED, suites*: [of TLS 1.2]
+tls_client_certificates  certificates*: DECLARED
+certificate_lives      certificates*: DECLARED, life_days*: COND, renewal_timers: {kind of issuer: unit.timer}
+key_files              certificates*: DECLARED
 time_sync              daemons*: [systemd-timesyncd, chrony], synchronised: true, offset_seconds: COND
+
+``DECLARED`` are certificates as the role tls has them: [{name*, issuer_kind, owner, group, mode, listeners:
+[{address*, port*, server_name*, protocol: tls|https|postgresql, require_client_certificate}]}]; the catalogue writes
+``$tls_declared``.
 """
 
 from __future__ import annotations

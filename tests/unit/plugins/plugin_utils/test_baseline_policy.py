@@ -13,10 +13,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.bulwark.hardening.plugins.filter.baseline_policy import typed
+from ansible_collections.bulwark.hardening.plugins.filter.baseline_policy import baseline_policy, typed
 from ansible_collections.bulwark.hardening.plugins.module_utils.baseline import files, mounts, pam, permissions, units
+from ansible_collections.bulwark.hardening.plugins.module_utils.controls.registry import prepared
 from ansible_collections.bulwark.hardening.plugins.plugin_utils import baseline_policy as policy
-from ansible_collections.bulwark.hardening.plugins.plugin_utils import catalogue
+from ansible_collections.bulwark.hardening.plugins.plugin_utils import catalogue, declared_certificates
 
 ROWS = catalogue.load()
 MINE = [row for row in ROWS if row.role == "baseline"]
@@ -466,4 +467,64 @@ def test_the_role_hands_every_section_to_a_module() -> None:
 
 def test_the_filter_knows_every_variable_of_the_role() -> None:
     given = yaml.safe_load((catalogue.ROLES / "baseline" / "vars" / "main.yml").read_text(encoding="utf-8"))
-    assert set(given["__baseline_variables"]) == set(catalogue.specification())
+    assert set(given["__baseline_variables"]) == {*catalogue.specification(), *declared_certificates.VARIABLES}
+
+
+CA = {"name": "internal", "kind": "private_ca", "generations": [{"certificate_file": "a", "key_file": "b"}]}
+CERTIFICATE = {
+    "name": "web",
+    "issuer": "internal",
+    "names": ["www.example.org"],
+    "group": "www-data",
+    "services": [{"unit": "nginx.service", "listeners": [{"port": 443, "protocol": "https"}]}],
+}
+FACTS = {"os_family": "Debian", "distribution": "Debian", "distribution_version": "13"}
+
+
+def declared(policy_of_host: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what the readers of the TLS controls are told, which is the same for all of them."""
+    told = [entry["readers"][0]["parameters"]["certificates"] for entry in tls_controls(policy_of_host)]
+    assert len(told) == 5
+    assert all(entry == told[0] for entry in told)
+    return list(told[0])
+
+
+def tls_controls(policy_of_host: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [entry for entry in policy_of_host["controls"] if entry["id"].startswith("TLS-")]
+
+
+def test_the_controls_of_tls_are_told_what_is_declared_and_no_secret() -> None:
+    issuers = [{**CA, "generations": [{**CA["generations"][0], "key_passphrase": "a-word"}]}]  # type: ignore[dict-item]
+    built = baseline_policy({"tls_certificates": [CERTIFICATE], "tls_issuers": issuers}, FACTS)
+    assert built["problems"] == []
+    listener = {
+        "address": "127.0.0.1",
+        "port": 443,
+        "server_name": "www.example.org",
+        "protocol": "https",
+        "require_client_certificate": False,
+    }
+    assert declared(built) == [
+        {
+            "name": "web",
+            "issuer_kind": "private_ca",
+            "owner": "root",
+            "group": "www-data",
+            "mode": "0640",
+            "listeners": [listener],
+        }
+    ]
+    assert "a-word" not in str(built)
+    for entry in tls_controls(built):
+        assert prepared(entry["readers"][0])[2] == []
+
+
+def test_without_certificates_the_controls_of_tls_have_nothing_to_look_at() -> None:
+    assert declared(baseline_policy({}, FACTS)) == []
+
+
+def test_wrong_certificates_stop_no_check_before_the_role_says_so_and_no_host_is_called_sound() -> None:
+    wrong = {"tls_certificates": [{**CERTIFICATE, "issuer": "nobody"}], "tls_issuers": [CA]}
+    assert baseline_policy(wrong)["problems"] == []
+    (problem,) = baseline_policy(wrong, FACTS)["problems"]
+    assert problem.startswith("tls_certificates[0].issuer: 'nobody' is not accepted")

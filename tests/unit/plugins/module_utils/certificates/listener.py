@@ -61,7 +61,8 @@ class TLSServer:
             threading.Thread(target=self._speak, args=(connection,), daemon=True).start()
 
     def _speak(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:
+        # A client that hung up at once leaves a session without a handshake.
+        with contextlib.suppress(OSError, ValueError), connection:
             connection.settimeout(5)
             if connection.recv(1, socket.MSG_PEEK) == SSL_REQUEST[:1]:
                 connection.recv(len(SSL_REQUEST))
