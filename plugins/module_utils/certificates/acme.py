@@ -104,6 +104,8 @@ class Orders:
         trust = (("REQUESTS_CA_BUNDLE", f"{places.config}/{SERVER_TRUST}"),) if directory.server_trust else ()
         command = Command((self.program, *words(directory, places, request)), SECONDS, environment=trust)
         done, output = run_to_end(command)
+        if output.startswith(f"{self.program} cannot be run"):
+            raise CertificateError(f"{output}; install the package certbot, which the role tls does")
         if not done:
             raise CertificateError(f"{directory.url} did not issue it: {said(output)}{advice(output, places)}")
         try:
@@ -173,7 +175,7 @@ def _network_fault(error: Exception, directory: Directory) -> str:
     cause = getattr(error, "reason", None)
     cause = cause if isinstance(cause, Exception) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
-        whom = "server_trust_file" if directory.server_trust else "the CAs of the system"
+        whom = "server_trust_file" if directory.server_trust else "the trust store of the system"
         return (
             f"has a certificate that {whom} does not vouch for: {cause.verify_message}; "
             "let server_trust_file hold the CA that does"
