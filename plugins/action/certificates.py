@@ -16,6 +16,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates import x509
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.model import (
+    ACME,
     FILES,
     CertificateError,
     build,
@@ -110,9 +111,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not ann
         told: Result = {"name": issuer["name"], "kind": issuer["kind"]}
         if issuer.get("system_trust"):
             told["system_trust"] = True
+        if issuer["kind"] in (FILES, ACME):
+            told["trust"] = self.trusted(issuer, "trust_file", path)
+        if issuer["kind"] == ACME:
+            told["directory"] = {
+                "url": issuer["directory"],
+                "email": issuer.get("email") or "",
+                "server_trust": self.trusted(issuer, "server_trust_file", path),
+                "webroot": issuer["challenge"].get("webroot") or "",
+                "port": int(issuer["challenge"].get("port") or 0),
+            }
+            return told
         if issuer["kind"] == FILES:
-            trust = issuer.get("trust_file")
-            told["trust"] = self.certificates(trust, f"{path}.trust_file").decode() if trust else ""
             told["fingerprints"] = {
                 entry["name"]: self.fingerprint(entry, f"tls_certificates[{index}]")
                 for index, entry in enumerate(arguments.get("certificates") or ())
@@ -187,6 +197,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not ann
                     wished[host] = variables["hostvars"][host].get("tls_certificates")
             found += authority_rotation.outage(issuer, hosts, wished)
         return found
+
+    def trusted(self, issuer: t.Mapping[str, t.Any], key: str, path: str) -> str:
+        """Return the certificates of a file that an issuer names, none if it names no file."""
+        file = issuer.get(key)
+        return self.certificates(file, f"{path}.{key}").decode() if file else ""
 
     def fingerprint(self, entry: t.Mapping[str, t.Any], path: str) -> str:
         content = self.certificates(entry["certificate_file"], f"{path}.certificate_file")

@@ -14,7 +14,7 @@ author: bulwark.hardening contributors (@bulwark-hardening)
 description:
   - Brings all certificates of a host to what is wished, in one call when nothing is due and in two when something is.
   - A private key is made on the host and never leaves it. The CA signs a request on the controller, where its key is
-    opened in memory only.
+    opened in memory only; an ACME server is asked by certbot on the host, which sees the request and not the key.
   - A certificate is swapped in only if key, chain, names, usage and validity are right, and OpenSSL takes it. Key and
     certificate change together, by one symbolic link.
   - Each service that runs is then reloaded until every listener serves what is deployed. If one does not, the
@@ -31,6 +31,7 @@ notes:
     serves another one fails the task.
 requirements:
   - python3-cryptography 38 or newer on the host, with systemd
+  - certbot 2.1 or newer on the host for issuers of the kind V(acme)
 attributes:
   check_mode:
     support: full
@@ -73,7 +74,9 @@ options:
         elements: str
         choices: [server, client]
       life_days:
-        description: Days that it is valid, 1 to 90. Unset means 30. It is renewed at two thirds, or a little earlier.
+        description:
+          - Days that it is valid, 1 to 90. Unset means 30. It is renewed at two thirds, or a little earlier. An ACME
+            server decides it itself.
         type: int
       key_type:
         description:
@@ -174,10 +177,12 @@ options:
         type: str
         required: true
       kind:
-        description: V(private_ca) for a CA whose key is on the controller, V(files) for certificates that you bring.
+        description:
+          - V(private_ca) for a CA whose key is on the controller, V(files) for certificates that you bring, V(acme) for
+            an ACME server that the host asks itself, with certbot.
         type: str
         required: true
-        choices: [private_ca, files]
+        choices: [private_ca, files, acme]
       generations:
         description:
           - The CAs of a private CA, the oldest first. Consumers trust all of them; the last one signs, once every host
@@ -201,8 +206,44 @@ options:
           key_passphrase:
             description: The passphrase of the key, if it has one.
             type: str
+      directory:
+        description:
+          - With the kind V(acme), the URL of the server's directory, such as
+            V(https://acme-v02.api.letsencrypt.org/directory).
+        type: str
+      email:
+        description: With the kind V(acme), whom the server may write to. Unset means nobody.
+        type: str
+      terms_of_service_agreed:
+        description: With the kind V(acme), must be V(true), by which you agree to the terms of the server.
+        type: bool
+      server_trust_file:
+        description:
+          - With the kind V(acme), the file on the controller with the CAs that vouch for the server itself. Unset means
+            those of the system of the host.
+        type: str
+      challenge:
+        description: With the kind V(acme), how the server sees that the names are of this host.
+        type: dict
+        suboptions:
+          kind:
+            description: V(http) if the server reads a file on port 80 of each name.
+            type: str
+            required: true
+            choices: [http]
+          webroot:
+            description:
+              - The directory, root's own, of which a web server on this host shows C(.well-known/acme-challenge) on
+                port 80.
+            type: str
+          port:
+            description:
+              - The port where certbot listens itself instead while it orders, V(80) unless something leads that one
+                there.
+            type: int
       trust_file:
-        description: With the kind V(files), the CAs that consumers trust. Unset means those of the system.
+        description:
+          - With the kinds V(files) and V(acme), the CAs that consumers trust. Unset means those of the system.
         type: str
       system_trust:
         description: Whether the system shall trust the roots too, for programs that read nothing else. Unset means no.
@@ -270,6 +311,26 @@ options:
       fingerprints:
         description: Fingerprints of the certificates that were brought, by name.
         type: dict
+      directory:
+        description: An ACME server and how it is asked.
+        type: dict
+        suboptions:
+          url:
+            description: The URL of its directory.
+            type: str
+            required: true
+          email:
+            description: Whom the server may write to.
+            type: str
+          server_trust:
+            description: Certificates of the CAs that vouch for the server, in PEM.
+            type: str
+          webroot:
+            description: The directory that a web server shows on port 80.
+            type: str
+          port:
+            description: Where certbot listens itself instead.
+            type: int
       system_trust:
         description: Whether the system shall trust them too.
         type: bool
@@ -313,6 +374,17 @@ EXAMPLES = r"""
           - unit: nginx.service
             check: [/usr/sbin/nginx, -t]
             listeners: [{port: 443}]
+
+- name: Have one issued by an ACME server
+  bulwark.hardening.certificates:
+    issuers:
+      - name: public
+        kind: acme
+        directory: https://acme-v02.api.letsencrypt.org/directory
+        terms_of_service_agreed: true
+        challenge: {kind: http, webroot: /var/www/acme}
+    certificates:
+      - {name: web, issuer: public, names: [www.example.org]}
 """
 
 RETURN = r"""
@@ -399,12 +471,29 @@ GENERATION: dict[str, t.Any] = {
     "key_file": {"type": "str", "required": True, "no_log": False},
     "key_passphrase": {"type": "str", "no_log": True},
 }
+CHALLENGE: dict[str, t.Any] = {
+    "kind": {"type": "str", "required": True, "choices": ["http"]},
+    "webroot": {"type": "str"},
+    "port": {"type": "int"},
+}
 ISSUER: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
-    "kind": {"type": "str", "required": True, "choices": ["private_ca", "files"]},
+    "kind": {"type": "str", "required": True, "choices": ["private_ca", "files", "acme"]},
     "generations": {"type": "list", "elements": "dict", "options": GENERATION},
+    "directory": {"type": "str"},
+    "email": {"type": "str"},
+    "terms_of_service_agreed": {"type": "bool"},
+    "server_trust_file": {"type": "str"},
+    "challenge": {"type": "dict", "options": CHALLENGE},
     "trust_file": {"type": "str"},
     "system_trust": {"type": "bool"},
+}
+DIRECTORY: dict[str, t.Any] = {
+    "url": {"type": "str", "required": True},
+    "email": {"type": "str"},
+    "server_trust": {"type": "str"},
+    "webroot": {"type": "str"},
+    "port": {"type": "int"},
 }
 AUTHORITY: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
@@ -412,6 +501,7 @@ AUTHORITY: dict[str, t.Any] = {
     "key_identifier": {"type": "str", "no_log": False},
     "trust": {"type": "str"},
     "fingerprints": {"type": "dict"},
+    "directory": {"type": "dict", "options": DIRECTORY},
     "system_trust": {"type": "bool"},
 }
 ISSUED: dict[str, t.Any] = {

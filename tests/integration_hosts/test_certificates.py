@@ -121,7 +121,7 @@ class Host:
         self.inventory = inventory
         self.controller = controller
         self.address = str(_variables(inventory, name)["ansible_host"])
-        self.postgresql = f"postgresql@{RELEASES[name]}-main.service"
+        self.postgresql = f"postgresql@{RELEASES.get(name)}-main.service"
         self._ssh = ["ssh", "-F", ssh_config, f"root@{name}"]
 
     def shell(self, script: str, given: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -11,13 +11,14 @@ import typing as t
 
 from ..transaction.clock import Clock, iso
 from . import consumers, judge, probe, rotation, x509
+from .acme import Orders
 from .bundles import Bundles
 from .facts import Facts
-from .model import CONTROLLER_KINDS, FILES, CertificateError, Listener, build, build_authorities
+from .model import ACME, CONTROLLER_KINDS, FILES, CertificateError, Listener, build, build_authorities
 from .observe import Observer, State, ask, live_listeners
 from .planner import Deployed, deploy_reasons, issue_reasons, renewal, units_behind
 from .serve import Serving
-from .store import CERTIFICATE, FULL_CHAIN, KEY, REQUEST, STAGED, Store, version_name
+from .store import CERTIFICATE, FULL_CHAIN, ISSUED_BY, KEY, REQUEST, STAGED, Store, version_name
 from .system_trust import SystemTrust
 from .validate import problems
 
@@ -51,6 +52,7 @@ class Change:
         clock: Clock | None = None,
         system_trust: SystemTrust | None = None,
         bundles: Bundles | None = None,
+        orders: Orders | None = None,
         keeper: Keeper | None = None,
         alone: bool = False,
     ) -> None:
@@ -65,6 +67,7 @@ class Change:
         self.clock = clock or Clock()
         self.system_trust = system_trust or SystemTrust()
         self.bundles = bundles or Bundles()
+        self.orders = orders or Orders()
         self.certificates = build(arguments)
         self.authorities = build_authorities(arguments.get("authorities"))
         self.observer = Observer(self.store, self.authorities)
@@ -100,7 +103,10 @@ class Change:
         return {**self.report(states), "due": [state.name for state in states if state.issue], "requests": requests}
 
     def deploy(self) -> dict[str, t.Any]:
-        """Take what was issued, swap it in, and let every listener show it; the way back is the same."""
+        """Take what was issued, swap it in, and let every listener show it; the way back is the same.
+
+        What an ACME server issues is ordered here. Without `issued` there is no controller: what it signs waits.
+        """
         if self.check_mode:
             raise CertificateError("nothing is deployed in check mode; use the operation plan")
         with self.store.locked(self.clock):
@@ -179,23 +185,28 @@ class Change:
     # Stage and judge
 
     def stage(self, state: State) -> list[dict[str, str]]:
-        """Keep a key and a request for what is to be issued; returns the request unless it was answered already."""
+        """Keep a key and a request for what is to be issued; returns the request if the controller must answer it."""
         x509.require()
         self.observer.owner(state.wished)
         if state.authority.kind == FILES:
             return []
+        if state.name in (self.arguments.get("renew") or ()):
+            self.store.drop_staged(state.name)
+        request = self.ask(state)
+        if state.authority.kind == ACME or self.answered(state):
+            return []
+        return [{"name": state.name, "request": request.decode()}]
+
+    def ask(self, state: State) -> bytes:
+        """Return the staged request for a certificate, made with its key unless one that fits is there."""
         name = state.name
-        if name in (self.arguments.get("renew") or ()):
-            self.store.drop_staged(name)
         key, request = (self.store.read_staged(name, file) for file in (KEY, REQUEST))
         if not (key and request and self.fits(state, key, request)):
             self.store.drop_staged(name)
             key = x509.make_key(state.wished.key_type)
             request = x509.make_request(key, state.wished.names)
             self.store.stage(name, key, request)
-        elif self.answered(state):
-            return []
-        return [{"name": name, "request": request.decode()}]
+        return request
 
     @staticmethod
     def fits(state: State, key: bytes, request: bytes) -> bool:
@@ -220,7 +231,9 @@ class Change:
     def candidate_reasons(self, state: State) -> list[str]:
         """Return why a candidate would be due for renewal right away."""
         facts = self.candidate(state.name)[0]
-        return issue_reasons(state.wished, state.authority, Deployed(facts=facts), self.clock.now(), self.host)
+        issued_by = (self.store.read_staged(state.name, ISSUED_BY) or b"").decode(errors="replace").strip()
+        candidate = Deployed(facts=facts, issued_by=issued_by)
+        return issue_reasons(state.wished, state.authority, candidate, self.clock.now(), self.host)
 
     def candidate_faults(self, state: State) -> list[str]:
         """Return why a candidate must not be swapped in."""
@@ -248,17 +261,11 @@ class Change:
             if not state.deployed.version:
                 return
         if state.issue:
-            issued = {entry["name"]: entry for entry in self.arguments.get("issued") or ()}.get(name)
-            if issued:
-                self.accept(state, issued)
-            if not self.store.staged(name):
-                state.faults.append("nothing was issued for it; run the task again")
+            if not self.obtain(state):
                 return
             faults = self.candidate_faults(state)
             if faults:
-                self.store.drop_staged(name)
-                kept = "the old one stays" if state.deployed.facts else "nothing is deployed"
-                state.faults += [f"the new certificate is refused: {fault}; {kept}" for fault in faults]
+                self.refuse(state, faults)
                 return
         self.write_trust(state)
         if state.issue:
@@ -267,6 +274,52 @@ class Change:
             state.deployed = self.observer.deployed(wished)
         elif state.deployed.access_faults:
             self.store.repair_access(name, uid, gid, wished.mode)
+
+    def obtain(self, state: State) -> bool:
+        """Return whether there is a candidate beside its key; says why if there is none."""
+        if state.authority.directory:
+            return self.order(state)
+        issued = {entry["name"]: entry for entry in self.arguments.get("issued") or ()}.get(state.name)
+        if issued:
+            self.accept(state, issued)
+        if self.store.read_staged(state.name, CERTIFICATE) is not None:
+            return True
+        if self.arguments.get("issued") is None:
+            state.warnings.append(f"{state.name}: {', '.join(state.issue)}; run the role, the controller must issue it")
+        else:
+            state.faults.append("nothing was issued for it; run the task again")
+        return False
+
+    def order(self, state: State) -> bool:
+        """Let the ACME server issue a certificate, unless one from it lies there: how many it issues is limited."""
+        x509.require()
+        name, directory = state.name, state.authority.directory
+        self.ask(state)
+        if directory is None or self.ordered(state):
+            return True
+        request = self.store.path(name, version_name(self.store.staged(name)) + STAGED, REQUEST)
+        try:
+            certificate, chain = self.orders.order(state.authority.name, directory, request)
+        except CertificateError as error:
+            state.faults.append(f"{error}; {_kept(state)}, and the next run tries again with the same key")
+            return False
+        self.store.add_certificate(name, certificate, chain, directory.url)
+        return True
+
+    def ordered(self, state: State) -> bool:
+        """Return whether the server's answer to the staged request is there and would not be due right away."""
+        with contextlib.suppress(CertificateError):
+            return bool(self.candidate(state.name)) and not self.candidate_reasons(state)
+        return False
+
+    def refuse(self, state: State, faults: t.Sequence[str]) -> None:
+        """Say why a candidate is not swapped in, and forget it unless another would be no better."""
+        kept = _kept(state)
+        if state.authority.kind == ACME:
+            kept += f"; once the reason is mended, it is taken as it is, or another with tls_renew: [{state.name}]"
+        else:
+            self.store.drop_staged(state.name)
+        state.faults += [f"the new certificate is refused: {fault}; {kept}" for fault in faults]
 
     def accept(self, state: State, issued: t.Mapping[str, str]) -> None:
         """Put an issued certificate beside the key for which it was asked, or beside the one that was brought."""
@@ -330,6 +383,10 @@ class Change:
             "usages": list(wished.usages),
             "key_type": wished.key_type,
         }
+
+
+def _kept(state: State) -> str:
+    return "the old one stays" if state.deployed.facts else "nothing is deployed"
 
 
 def _difference(before: t.Sequence[dict[str, t.Any]], after: t.Sequence[dict[str, t.Any]]) -> dict[str, t.Any]:

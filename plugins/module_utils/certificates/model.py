@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 Raw = t.Mapping[str, t.Any]
 
-PRIVATE_CA, FILES = "private_ca", "files"
-ISSUER_KINDS = (PRIVATE_CA, FILES)
+PRIVATE_CA, FILES, ACME = "private_ca", "files", "acme"
+ISSUER_KINDS = (PRIVATE_CA, FILES, ACME)
 # Those that issue nothing without the controller.
 CONTROLLER_KINDS = (PRIVATE_CA, FILES)
+HTTP = "http"
+CHALLENGE_KINDS = (HTTP,)
 SERVER, CLIENT = "server", "client"
 USAGES = (SERVER, CLIENT)
 TLS, HTTPS, POSTGRESQL = "tls", "https", "postgresql"
@@ -80,12 +82,27 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class Directory:
+    """An ACME server as a host asks it, and how that asks back.
+
+    server_trust: the CAs that the server's own certificate is checked with, in PEM; empty for those of the system.
+    Either webroot is what a web server shows on port 80, or port is where certbot listens itself.
+    """
+
+    url: str
+    email: str = ""
+    server_trust: str = ""
+    webroot: str = ""
+    port: int = 0
+
+
+@dataclass(frozen=True)
 class Authority:
     """What a host has to know about an issuer; nothing of it is secret.
 
     key_identifier: of the CA that signs now, empty if any will do. trust: the certificates that consumers trust, in
     PEM; empty for those of the system. fingerprints: of the certificates that the user brought, by name.
-    system_trust: whether the system shall trust them too.
+    system_trust: whether the system shall trust them too. directory: of an ACME server.
     """
 
     name: str
@@ -94,6 +111,7 @@ class Authority:
     trust: str = ""
     fingerprints: tuple[tuple[str, str], ...] = ()
     system_trust: bool = False
+    directory: Directory | None = None
 
     def brought(self, name: str) -> str:
         return dict(self.fingerprints).get(name, "")
@@ -171,6 +189,16 @@ def build(raw: Raw) -> tuple[Certificate, ...]:
     return tuple(build_certificate(entry) for entry in raw.get("certificates") or ())
 
 
+def build_directory(raw: Raw) -> Directory:
+    return Directory(
+        url=str(raw["url"]),
+        email=str(raw.get("email") or ""),
+        server_trust=str(raw.get("server_trust") or ""),
+        webroot=str(raw.get("webroot") or ""),
+        port=int(raw.get("port") or 0),
+    )
+
+
 def build_authorities(entries: t.Iterable[Raw] | None) -> dict[str, Authority]:
     """Return what the controller says of the issuers, by name."""
     return {
@@ -181,6 +209,7 @@ def build_authorities(entries: t.Iterable[Raw] | None) -> dict[str, Authority]:
             trust=str(entry.get("trust") or ""),
             fingerprints=tuple(sorted((entry.get("fingerprints") or {}).items())),
             system_trust=bool(entry.get("system_trust")),
+            directory=build_directory(entry["directory"]) if entry.get("directory") else None,
         )
         for entry in entries or ()
     }

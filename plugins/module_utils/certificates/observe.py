@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from . import consumers, probe, x509
 from .model import CLIENT, Authority, Certificate, CertificateError, Listener
 from .planner import Deployed, Served
-from .store import CERTIFICATE, FULL_CHAIN, KEY, Store, digest, version_name
+from .store import CERTIFICATE, FULL_CHAIN, ISSUED_BY, KEY, Store, digest, version_name
 
 PROBES_AT_ONCE = 8
 # Whom the client trusts, and what it presents.
@@ -93,6 +93,7 @@ class Observer:
             version=version,
             facts=facts,
             fault=fault,
+            issued_by=(self.store.read(wished.name, version, ISSUED_BY) or b"").decode(errors="replace").strip(),
             access_faults=tuple(self.store.access_faults(wished.name, uid, gid, wished.mode)),
             trust_differs=(trust or b"").decode() != self.authorities[wished.issuer].trust,
             proven_units=tuple(proven.get("units") or ()) if same else (),

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from ..transaction.clock import iso
 from .facts import Facts
-from .model import FILES, Authority, Certificate, Listener, plain_name
+from .model import ACME, FILES, Authority, Certificate, Listener, plain_name
 
 RENEWAL_SHARE = 2 / 3
 # Hosts that were set up together do not renew together.
@@ -30,11 +30,15 @@ class Served:
 
 @dataclass(frozen=True)
 class Deployed:
-    """What the store shows of one certificate. fault: why what is there cannot be used, empty if it can."""
+    """What the store shows of one certificate.
+
+    fault: why what is there cannot be used, empty if it can. issued_by: the URL of the ACME server that issued it.
+    """
 
     version: int = 0
     facts: Facts | None = None
     fault: str = ""
+    issued_by: str = ""
     access_faults: tuple[str, ...] = ()
     trust_differs: bool = False
     # The units that were shown to serve this very version with this very trust.
@@ -69,13 +73,17 @@ def issue_reasons(wished: Certificate, authority: Authority, deployed: Deployed,
         reasons.append(f"it lacks the name {', '.join(sorted(wished_names - names))}")
     if names - wished_names:
         reasons.append(f"it has the name {', '.join(sorted(names - wished_names))} without need")
-    if set(wished.usages) != set(facts.usages):
+    # An ACME server decides itself what else a certificate is good for, and how long.
+    chosen = authority.kind != ACME
+    if set(wished.usages) - set(facts.usages) or (chosen and set(facts.usages) - set(wished.usages)):
         reasons.append(f"it is for {_listed(facts.usages)} and should be for {_listed(wished.usages)}")
     if wished.key_type != facts.key_type:
         reasons.append(f"its key is {facts.key_type} and should be {wished.key_type}")
     if authority.key_identifier and authority.key_identifier != facts.authority_key_identifier:
         reasons.append(f"another CA than that of {authority.name} signed it")
-    if facts.life > timedelta(days=wished.life_days):
+    if authority.directory and authority.directory.url != deployed.issued_by:
+        reasons.append(f"it was not issued by {authority.directory.url}")
+    if chosen and facts.life > timedelta(days=wished.life_days):
         reasons.append(f"it lives longer than {wished.life_days} days")
     if now < facts.not_before:
         reasons.append(f"it is not valid before {iso(facts.not_before)}")

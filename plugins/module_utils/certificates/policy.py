@@ -18,7 +18,7 @@ POLICY = f"{ROOT}/policy.json"
 KEPT = ("certificates", "issuers", "authorities", "alarm_days", "metrics_directory")
 PASSPHRASE = "key_passphrase"  # noqa: S105 - the name of an option
 # Where they are is the controller's business, and another controller has them elsewhere.
-CONTROLLER_FILES = ("certificate_file", "key_file", "trust_file")
+CONTROLLER_FILES = ("certificate_file", "key_file", "trust_file", "server_trust_file")
 ON_CONTROLLER = "on the controller"
 # Prometheus' own directory for the node exporter is Debian's.
 METRICS_DIRECTORY = "/var/lib/prometheus/node-exporter"

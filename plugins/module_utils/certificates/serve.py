@@ -207,8 +207,8 @@ class Serving:
             else:
                 state.faults.append(f"{unit} does not use it: {fault}; the one before it is back, and served")
                 # It was just shown; a run that dies here shows it again.
-                units = (service.unit for service in state.wished.services)
-                self.store.write_proven(state.name, state.deployed.version, units, state.wished.issuer)
+                names = (service.unit for service in state.wished.services)
+                self.store.write_proven(state.name, state.deployed.version, names, state.wished.issuer)
 
     def may_go_back(self, state: State) -> bool:
         """Return whether the version before the current one is the better choice: it was served, and is still valid."""

@@ -29,6 +29,8 @@ from .model import CertificateError
 ROOT = "/etc/bulwark/tls"
 KEY, REQUEST = "key.pem", "request.pem"
 CERTIFICATE, CHAIN, FULL_CHAIN = "certificate.pem", "chain.pem", "full_chain.pem"
+# The URL of an ACME server; a private CA is known by its key.
+ISSUED_BY = "issued_by"
 CURRENT, TRUST, PROVEN, STAGED = "current", "trust.pem", "proven", ".staged"
 VERSION = re.compile(r"v(\d{4,})(\.staged)?")
 LOCK = ".lock"
@@ -174,11 +176,15 @@ class Store:
                             files.replace_at(descriptor, file, content, 0o600, self.uid, self.gid)
         return version
 
-    def add_certificate(self, name: str, certificate: bytes, chain: bytes) -> None:
+    def add_certificate(self, name: str, certificate: bytes, chain: bytes, issued_by: str = "") -> None:
         """Put what was issued beside the staged key."""
         directory = version_name(self.staged(name)) + STAGED
         contents = {CHAIN: chain, FULL_CHAIN: certificate + chain, CERTIFICATE: certificate}
+        if issued_by:
+            contents = {ISSUED_BY: issued_by.encode() + b"\n", **contents}
         with self._told(self.path(name, directory)), files.directory(self.path(name, directory)) as descriptor:
+            if not issued_by:
+                files.remove_at(descriptor, ISSUED_BY)
             for file, content in contents.items():
                 files.replace_at(descriptor, file, content, 0o600, self.uid, self.gid)
 

@@ -13,6 +13,8 @@ import re
 import typing as t
 
 from .model import (
+    ACME,
+    CHALLENGE_KINDS,
     CLIENT,
     FILES,
     ISSUER_KINDS,
@@ -36,10 +38,14 @@ DNS_NAME = re.compile(rf"(?:\*\.{LABEL}\.|(?:{LABEL}\.)*){LABEL}(?:\.{LABEL})*")
 DNS_NAME_AT_MOST = 253
 ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]{1,247}\.service")
+# An account in it would be a secret in the arguments of certbot.
+DIRECTORY_URL = re.compile(r"https://(?:[A-Za-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
+EMAIL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*@[A-Za-z0-9.-]+")
+WEBROOT = re.compile(r"(/(?!\.{1,2}(/|$))[^/\0-\x1f]+)+")
 # Of what %n and its like stand for, systemd makes the name of the unit that failed.
 ALARM_UNIT = re.compile(r"(?:[A-Za-z0-9:_.@\\-]|%[nNp]){1,240}\.(?:service|target)")
 # They go into a unit file, where blanks and percent signs have a meaning.
-DIRECTORY = re.compile(r"(?:(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+)+)?")
+METRICS_DIRECTORY = re.compile(r"(?:(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+)+)?")
 ALARM_DAYS_AT_MOST = 90
 OPTION_KEYS = ("certificates", "issuers", "renew", "compromised", "alarm_days", "alarm_units", "metrics_directory")
 # Set by the action plugin.
@@ -62,7 +68,9 @@ CERTIFICATE_KEYS = (
 BROUGHT_KEYS = ("certificate_file", "key_file", "key_passphrase")
 SERVICE_KEYS = ("unit", "check", "on_change", "before_restart", "after_restart", "listeners")
 LISTENER_KEYS = ("address", "port", "server_name", "protocol", "require_client_certificate")
-ISSUER_KEYS = ("name", "kind", "generations", "trust_file", "system_trust")
+ACME_KEYS = ("directory", "email", "terms_of_service_agreed", "server_trust_file", "challenge")
+ISSUER_KEYS = ("name", "kind", "generations", *ACME_KEYS, "trust_file", "system_trust")
+CHALLENGE_KEYS = ("kind", "webroot", "port")
 GENERATION_KEYS = ("certificate_file", "key_file", "key_passphrase")
 
 
@@ -237,7 +245,26 @@ def certificate_problems(entry: t.Any, issuers: t.Mapping[str, str], path: str) 
         if not wrong and CLIENT not in usages:
             wrong = mutual_problems(service, f"{path}.services[{index}]")
         found += wrong
-    return found + brought_problems(entry, issuers.get(str(entry["issuer"]), ""), path)
+    kind = issuers.get(str(entry["issuer"]), "")
+    if kind == ACME:
+        found += ordered_problems(entry, usable, path)
+    return found + brought_problems(entry, kind, path)
+
+
+def ordered_problems(entry: t.Mapping[str, t.Any], names: t.Sequence[str], path: str) -> list[str]:
+    """Return what an ACME server cannot be asked for in the way that is known here."""
+    found = []
+    if entry.get("life_days") is not None:
+        found.append(
+            f"{path}.life_days: the server of {entry['issuer']} decides how long it lives; leave life_days out"
+        )
+    for index, name in enumerate(names):
+        if is_address(name) or name.startswith("*."):
+            found.append(
+                f"{path}.names[{index}]: {name} cannot be ordered over HTTP; accepted are names as www.example.org, "
+                "and for others an issuer of another kind"
+            )
+    return found
 
 
 def brought_problems(entry: t.Mapping[str, t.Any], kind: str, path: str) -> list[str]:
@@ -275,7 +302,7 @@ def issuer_problems(entry: t.Any, path: str) -> list[str]:
     system_trust = entry.get("system_trust")
     if system_trust is not None and not isinstance(system_trust, bool):
         found.append(f"{path}.system_trust: {system_trust!r} is not accepted; accepted are true and false")
-    elif system_trust and entry["kind"] == FILES and not entry.get("trust_file"):
+    elif system_trust and entry["kind"] in (FILES, ACME) and not entry.get("trust_file"):
         found.append(f"{path}.system_trust: there is nothing to trust; set trust_file to the certificates of the CAs")
     generations, wrong = as_list(entry.get("generations"), f"{path}.generations")
     found += wrong
@@ -283,11 +310,17 @@ def issuer_problems(entry: t.Any, path: str) -> list[str]:
         if not generations and not wrong:
             found.append(f"{path}.generations: is missing; accepted is a list of CAs, of which the last signs")
         if entry.get("trust_file") is not None:
-            found.append(f"{path}.trust_file: is for the kind {FILES}; consumers trust the CAs in {path}.generations")
-    elif entry["kind"] == FILES:
+            found.append(
+                f"{path}.trust_file: is for the kinds {FILES} and {ACME}; consumers trust the CAs in {path}.generations"
+            )
+    elif entry["kind"] in (FILES, ACME):
         if generations:
-            found.append(f"{path}.generations: is for the kind {PRIVATE_CA}; nothing is signed for {FILES}")
+            found.append(f"{path}.generations: is for the kind {PRIVATE_CA}; nothing is signed for {entry['kind']}")
         found += text(entry.get("trust_file"), f"{path}.trust_file")
+    if entry["kind"] == ACME:
+        found += server_problems(entry, path)
+    else:
+        found += [f"{path}.{key}: is for the kind {ACME}" for key in ACME_KEYS if entry.get(key) is not None]
     for index, generation in enumerate(generations):
         place = f"{path}.generations[{index}]"
         wrong = keys(generation, GENERATION_KEYS, ("certificate_file", "key_file"), place)
@@ -296,6 +329,42 @@ def issuer_problems(entry: t.Any, path: str) -> list[str]:
             wrong += text(generation["key_file"], f"{place}.key_file")
             wrong += secret(generation.get("key_passphrase"), f"{place}.key_passphrase")
         found += wrong
+    return found
+
+
+def server_problems(entry: t.Mapping[str, t.Any], path: str) -> list[str]:
+    """Return what is wrong with an ACME server, and how it may convince itself."""
+    found = [f"{path}.{key}: is missing" for key in ("directory", "challenge") if entry.get(key) in (None, "", {})]
+    directory = entry.get("directory")
+    if directory not in (None, ""):
+        url = 'the URL of a directory as "https://acme.example.org/directory"'
+        if isinstance(directory, str) and "@" in directory:
+            found.append(f"{path}.directory: holds an account; accepted is {url}")
+        else:
+            found += pattern(directory, DIRECTORY_URL, f"{path}.directory", url)
+    found += pattern(entry.get("email"), EMAIL, f"{path}.email", "one address as ops@example.org")
+    if entry.get("terms_of_service_agreed") is not True:
+        found.append(
+            f"{path}.terms_of_service_agreed: must be true before an account is made; read the terms of the server, "
+            "and agree by it"
+        )
+    found += text(entry.get("server_trust_file"), f"{path}.server_trust_file")
+    return found + challenge_problems(entry.get("challenge"), f"{path}.challenge")
+
+
+def challenge_problems(entry: t.Any, path: str) -> list[str]:
+    found = [] if entry in (None, "", {}) else keys(entry, CHALLENGE_KEYS, ("kind",), path)
+    if found or not isinstance(entry, t.Mapping) or not entry:
+        return found
+    found += choice(entry["kind"], CHALLENGE_KINDS, f"{path}.kind")
+    if (entry.get("webroot") is None) == (entry.get("port") is None):
+        found.append(
+            f"{path}: set webroot to the directory that a web server shows on port 80, or port to where certbot shall "
+            "listen itself, and not both"
+        )
+    found += pattern(entry.get("webroot"), WEBROOT, f"{path}.webroot", "an absolute path as /var/www/acme")
+    if entry.get("port") is not None:
+        found += number(entry["port"], 1, 65535, f"{path}.port")
     return found
 
 
@@ -331,7 +400,7 @@ def alarm_problems(raw: t.Mapping[str, t.Any]) -> list[str]:
         accepted = "the name of a unit as mail-alarm@%n.service or pager.target"
         found += pattern(unit, ALARM_UNIT, f"{PREFIX}alarm_units[{index}]", accepted)
     accepted = "an absolute path as /var/lib/prometheus/node-exporter, or nothing"
-    return found + pattern(raw.get("metrics_directory"), DIRECTORY, f"{PREFIX}metrics_directory", accepted)
+    return found + pattern(raw.get("metrics_directory"), METRICS_DIRECTORY, f"{PREFIX}metrics_directory", accepted)
 
 
 def problems(raw: t.Mapping[str, t.Any]) -> list[str]:

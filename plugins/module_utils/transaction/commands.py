@@ -40,6 +40,12 @@ def start_command(command: Command, output: int = subprocess.DEVNULL) -> subproc
 
 def run_command(command: Command) -> tuple[bool, str]:
     """Run a command to its end or its time limit and return (success, the line that says most)."""
+    done, output = run_to_end(command)
+    return done, telling_line(output)
+
+
+def run_to_end(command: Command) -> tuple[bool, str]:
+    """Run a command to its end or its time limit and return (success, all that it said)."""
     try:
         process = start_command(command, subprocess.PIPE)
     except NotStarted as error:
@@ -51,7 +57,7 @@ def run_command(command: Command) -> tuple[bool, str]:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         return False, f"no end within {command.timeout_seconds:g} seconds"
-    return process.returncode == 0, telling_line(output.decode(errors="replace"))
+    return process.returncode == 0, output.decode(errors="replace")
 
 
 def telling_line(text: str) -> str:

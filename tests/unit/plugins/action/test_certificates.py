@@ -184,9 +184,49 @@ def test_a_key_that_would_become_a_temporary_file_is_not_sent(files: Path) -> No
     assert len(action.calls) == 1
 
 
+def ordered(**values: Any) -> dict[str, Any]:
+    issuer = {
+        "name": "public", "kind": "acme", "directory": "https://acme.example.org/dir", "email": "ops@example.org",
+        "terms_of_service_agreed": True, "challenge": {"kind": "http", "webroot": "/var/www/acme"},
+    }  # fmt: skip
+    return {
+        "issuers": [{**issuer, **values}],
+        "certificates": [{"name": "web", "issuer": "public", "names": NAMES}],
+    }
+
+
+def test_an_acme_server_is_left_to_the_host(files: Path, ca: pki.TestCA) -> None:
+    action = Action(files, **ordered(server_trust_file="root.pem"))
+    action.requests = []
+    assert action.run()["reasons"] == ["web: due"]
+    plan, deploy = action.calls
+    assert plan["authorities"] == deploy["authorities"]
+    assert plan["authorities"] == [
+        {
+            "name": "public", "kind": "acme", "trust": "",
+            "directory": {
+                "url": "https://acme.example.org/dir", "email": "ops@example.org", "server_trust": ca.trust,
+                "webroot": "/var/www/acme", "port": 0,
+            },
+        }
+    ]  # fmt: skip
+    assert deploy["issued"] == []
+    assert deploy["private_keys"] == {}
+    action = Action(files, **ordered(trust_file="root.pem", system_trust=True, challenge={"kind": "http", "port": 80}))
+    action.requests = []
+    action.run()
+    (told,) = action.calls[0]["authorities"]
+    assert (told["trust"], told["system_trust"]) == (ca.trust, True)
+    assert (told["directory"]["webroot"], told["directory"]["port"]) == ("", 80)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (ordered(server_trust_file="missing.pem"), "tls_issuers[0].server_trust_file: there is no file missing.pem"),
+        (ordered(trust_file="empty.pem"), "tls_issuers[0].trust_file: there is no certificate in empty.pem"),
+        (ordered(directory="http://acme.example.org/dir"), "tls_issuers[0].directory: 'http://acme.example.org/dir'"),
+        (ordered(terms_of_service_agreed=False), "tls_issuers[0].terms_of_service_agreed: must be true"),
         (policy("plain.key"), "tls_issuers[0].generations[0].key_file: the key in plain.key lies there in clear; run"),
         (policy("missing.key"), "generations[0].key_file: there is no file missing.key on the controller"),
         (policy(certificate_file="missing.pem"), "generations[0].certificate_file: there is no file missing.pem"),

@@ -10,12 +10,20 @@ import grp
 import os
 import pwd
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates import change, consumers, probe, x509
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.acme import Orders
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.bundles import Bundles
-from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.model import Listener, Service, build
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.model import (
+    CertificateError,
+    Directory,
+    Listener,
+    Service,
+    build,
+)
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.store import Store
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.system_trust import SystemTrust
 from ansible_collections.bulwark.hardening.plugins.module_utils.transaction.clock import Clock
@@ -27,6 +35,26 @@ ME = (os.getuid(), os.getgid())
 NAME = "www.example.org"
 UNIT = "web.service"
 UNITS = (UNIT, "database.service")
+
+
+class AcmeServer(Orders):
+    """An ACME server that signs whatever it is asked for, or complains."""
+
+    def __init__(self, box: Box) -> None:
+        super().__init__()
+        self.box = box
+        self.complaint = ""
+        self.asked: list[bytes] = []
+        self.values: dict[str, Any] = {}
+
+    def order(self, issuer: str, directory: Directory, request: str) -> tuple[bytes, bytes]:
+        self.asked.append(Path(request).read_bytes())
+        if self.complaint:
+            raise CertificateError(f"{directory.url} {self.complaint}")
+        key = Path(request).with_name("key.pem").read_bytes()
+        names = x509.request_facts(self.asked[-1]).names
+        options = {"names": names, "life": timedelta(days=90), "usages": ("server", "client"), **self.values}
+        return pki.leaf(self.box.ca, key, **options), self.box.ca.generation.chain
 
 
 class Box:
@@ -51,6 +79,10 @@ class Box:
         self.trusted = False
         self.keeper: change.Keeper | None = None
         self.also_trusted: list[pki.TestCA] = []
+        self.acme = False
+        # What the host is told of the ACME server if it is something else.
+        self.told: dict[str, Any] | None = None
+        self.acme_server = AcmeServer(self)
 
     # What is played
 
@@ -97,12 +129,26 @@ class Box:
                 {"name": "ca", "kind": "private_ca", "key_identifier": identifier, "trust": trust,
                  "system_trust": self.trusted}
             ],
+            **(self.ordering() if self.acme else {}),
         }  # fmt: skip
 
-    def plan(self, check_mode: bool = False, **wished: Any) -> dict[str, Any]:
+    def ordering(self) -> dict[str, Any]:
+        """Return what makes an ACME server the issuer."""
+        directory = {"url": "https://acme.example.org/dir", "webroot": "/var/www/acme"}
+        issuer = {
+            "name": "ca", "kind": "acme", "directory": directory["url"], "terms_of_service_agreed": True,
+            "challenge": {"kind": "http", "webroot": directory["webroot"]},
+        }  # fmt: skip
+        told = {"name": "ca", "kind": "acme", "trust": self.ca.trust, "directory": directory}
+        return {"issuers": [issuer], "authorities": [self.told or told]}
+
+    def change(self, arguments: dict[str, Any], check_mode: bool = False) -> change.Change:
         return change.Change(
-            self.arguments(**wished), check_mode, self.store, self.clock, self.trust, self.bundles, self.keeper
-        ).plan()
+            arguments, check_mode, self.store, self.clock, self.trust, self.bundles, self.acme_server, self.keeper
+        )
+
+    def plan(self, check_mode: bool = False, **wished: Any) -> dict[str, Any]:
+        return self.change(self.arguments(**wished), check_mode).plan()
 
     def issue(self, planned: dict[str, Any], **wished: Any) -> list[dict[str, str]]:
         (certificate,) = build(self.arguments(**wished))
@@ -114,7 +160,7 @@ class Box:
 
     def deploy(self, issued: Any, keys: Any = None, **wished: Any) -> dict[str, Any]:
         arguments = {**self.arguments(**wished), "issued": issued, "private_keys": keys or {}}
-        return change.Change(arguments, False, self.store, self.clock, self.trust, self.bundles, self.keeper).deploy()
+        return self.change(arguments).deploy()
 
     def run(self, alter: Callable[[dict[str, str]], None] | None = None, **wished: Any) -> dict[str, Any]:
         """Do what one task does."""

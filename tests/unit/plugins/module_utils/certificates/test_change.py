@@ -33,7 +33,7 @@ from .test_system_trust import System
 class LaterClock(Clock):
     """The real clock, some days on."""
 
-    days = 0
+    days = 0.0
 
     def now(self) -> datetime:
         return datetime.now(timezone.utc) + timedelta(days=self.days)
@@ -333,6 +333,114 @@ def test_a_ca_is_replaced_by_trusting_both_for_a_while(serving: Box, stranger: p
     serving.also_trusted = []
     assert serving.run()["reasons"] == others
     assert trust.read_text() == new.trust
+    assert serving.plan()["changed"] is False
+
+
+def test_an_acme_server_is_asked_once_and_by_the_host(box: Box) -> None:
+    box.acme = True
+    assert box.plan(check_mode=True)["reasons"] == ["web: no certificate is deployed"]
+    planned = box.plan()
+    assert (planned["due"], planned["requests"], box.acme_server.asked) == (["web"], [], [])
+    done = box.run()
+    assert "failed" not in done
+    assert done["certificates"][0]["fingerprint"] == box.deployed()
+    assert len(box.acme_server.asked) == 1
+    # It is longer and for more than is the default here, and not due again for that.
+    assert box.plan()["changed"] is False
+
+
+def test_an_acme_certificate_is_renewed_without_the_controller(box: Box) -> None:
+    box.acme, box.clock = True, (clock := LaterClock())
+    box.acme_server.values = {"life": timedelta(hours=3)}
+    box.run()
+    before = box.deployed()
+    assert "failed" not in box.deploy(None)
+    assert box.deployed() == before
+    clock.days = 0.05
+    box.acme_server.values = {}
+    done = box.deploy(None)
+    assert "two thirds of its life are over" in done["reasons"][0]
+    assert "failed" not in done
+    assert box.deployed() != before
+    assert len(set(box.acme_server.asked)) == 2, "a new key each time"
+
+
+def test_what_the_controller_must_sign_waits_for_it(serving: Box) -> None:
+    before = serving.deployed()
+    serving.clock = clock = LaterClock()
+    clock.days = 21
+    done = serving.deploy(None)
+    assert "failed" not in done
+    assert "two thirds of its life are over" in done["warnings"][0]
+    assert "run the role, the controller must issue it" in done["warnings"][0]
+    assert (serving.deployed(), serving.loads) == (before, [])
+
+
+def test_an_acme_server_that_does_not_answer_leaves_the_old_one(box: Box) -> None:
+    box.acme = True
+    box.acme_server.complaint = "cannot be reached: connection refused"
+    first, second = box.run(), box.run()
+    assert first["failed"] is True
+    assert first["msg"] == second["msg"]
+    assert first["msg"].startswith(
+        "web: https://acme.example.org/dir cannot be reached: connection refused; nothing is"
+    )
+    assert "the next run tries again with the same key" in first["msg"]
+    box.acme_server.complaint = ""
+    assert "failed" not in box.run()
+    assert len(set(box.acme_server.asked)) == 1
+    before = box.deployed()
+    box.acme_server.complaint = "cannot be reached: connection refused"
+    done = box.run(names=["www.example.org", "new.example.org"])
+    assert "the old one stays, and the next run tries again" in done["msg"]
+    assert box.deployed() == before
+
+
+def test_what_an_acme_server_issued_is_not_ordered_again(box: Box, stranger: pki.TestCA) -> None:
+    box.acme = True
+    trusted, box.ca = box.ca, stranger
+    told = box.ordering()["authorities"][0]
+    box.acme_server.values = {"life": timedelta(days=91)}
+    for _run in range(3):
+        done = box.run()
+        assert "it lives 91 days; accepted are at most 90; nothing is deployed" in done["msg"]
+        assert "or another with tls_renew: [web]" in done["msg"]
+    assert len(box.acme_server.asked) == 1
+    box.acme_server.values = {}
+    box.renew = ["web"]
+    told["trust"] = trusted.trust
+    box.told = told
+    for renew, count in ((["web"], 2), ([], 2)):
+        box.renew = renew
+        done = box.run()
+        assert "refuses it: unable to get local issuer certificate" in done["msg"]
+        assert len(box.acme_server.asked) == count
+    # Consumers trust its CA now: what lies there is taken.
+    box.told = None
+    assert "failed" not in box.run()
+    assert len(box.acme_server.asked) == 2
+    assert box.plan()["changed"] is False
+
+
+def test_a_refused_answer_is_ordered_again_when_it_would_be_due(box: Box) -> None:
+    box.acme, box.clock = True, (clock := LaterClock())
+    box.acme_server.values = {"life": timedelta(days=91)}
+    box.run()
+    clock.days = 70
+    box.acme_server.values = {}
+    assert "failed" not in box.run()
+    assert len(set(box.acme_server.asked)) == 1
+    assert len(box.acme_server.asked) == 2
+
+
+def test_another_kind_of_issuer_takes_another_certificate(serving: Box) -> None:
+    serving.acme = True
+    assert serving.run()["reasons"] == ["web: it was not issued by https://acme.example.org/dir"]
+    assert serving.fingerprints() == {serving.deployed()}
+    assert serving.plan()["changed"] is False
+    serving.acme = False
+    assert "it is for client and server and should be for server" in serving.run()["reasons"][0]
+    assert not Path(serving.current("issued_by")).exists()
     assert serving.plan()["changed"] is False
 
 

@@ -46,7 +46,7 @@ class Lonely:
 
         def make(arguments: Any, check_mode: bool, alone: bool) -> change.Change:
             return change.Change(
-                arguments, check_mode, self.box.store, self.clock, self.box.trust, keeper=None, alone=alone
+                arguments, check_mode, self.box.store, self.clock, self.box.trust, self.box.bundles, alone=alone
             )
 
         self.capsys.readouterr()

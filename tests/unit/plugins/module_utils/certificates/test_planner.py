@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.facts import Facts
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.model import (
+    ACME,
     FILES,
     PRIVATE_CA,
     Authority,
     Certificate,
+    Directory,
     Listener,
     Service,
 )
@@ -35,7 +37,7 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.pla
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=timezone.utc)
 LISTENER = Listener("127.0.0.1", 443, "www.example.org")
 WISHED = Certificate(
-    "web", "internal", ("www.example.org",), services=(Service("nginx.service", (), "reload", (LISTENER,)),)
+    "web", "internal", ("www.example.org",), services=(Service("nginx.service", listeners=(LISTENER,)),)
 )
 AUTHORITY = Authority("internal", PRIVATE_CA, key_identifier="aa")
 FACTS = Facts(
@@ -61,6 +63,25 @@ def test_nothing_deployed_and_nothing_usable_are_due() -> None:
     assert issue_reasons(WISHED, AUTHORITY, replace(DEPLOYED, fault="its key is gone"), NOW, "host") == [
         "its key is gone"
     ]
+
+
+def test_an_acme_server_decides_how_long_and_for_what_else() -> None:
+    authority = Authority("public", ACME, directory=Directory("https://acme.example.org/dir"))
+    deployed = replace(DEPLOYED, issued_by="https://acme.example.org/dir")
+    long = replace(FACTS, usages=("server", "client"), not_after=NOW + timedelta(days=89))
+    assert issue_reasons(WISHED, authority, replace(deployed, facts=long), NOW, "host") == []
+    for_clients = replace(WISHED, usages=("server", "client"))
+    assert "should be for client and server" in issue_reasons(for_clients, authority, deployed, NOW, "host")[0]
+    elsewhere = replace(deployed, issued_by="https://staging.example.org/dir")
+    assert issue_reasons(WISHED, authority, elsewhere, NOW, "host") == [
+        "it was not issued by https://acme.example.org/dir"
+    ]
+
+
+def test_a_life_of_seconds_is_renewed_at_two_thirds_too() -> None:
+    short = replace(FACTS, not_before=NOW, not_after=NOW + timedelta(seconds=60))
+    after = (renewal(short, "host", "web") - NOW).total_seconds()
+    assert (RENEWAL_SHARE - JITTER_SHARE) * 60 <= after <= RENEWAL_SHARE * 60
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,10 @@ CERTIFICATE: dict[str, Any] = {
     "name": "web", "issuer": "internal", "names": ["www.example.org", "*.example.net", "192.0.2.1"],
     "services": [SERVICE],
 }  # fmt: skip
+SERVER: dict[str, Any] = {
+    "name": "public", "kind": "acme", "directory": "https://acme.example.org:14000/dir", "email": "ops@example.org",
+    "terms_of_service_agreed": True, "challenge": {"kind": "http", "webroot": "/var/www/acme"},
+}  # fmt: skip
 FILES = {"issuer": "brought", "certificate_file": "a.pem", "key_file": "a.key"}
 
 
@@ -41,8 +45,26 @@ def issuer(**values: Any) -> dict[str, Any]:
     return {"issuers": [{**ISSUER, **values}], "certificates": []}
 
 
+def server(**values: Any) -> dict[str, Any]:
+    return {"issuers": [{**SERVER, **values}], "certificates": []}
+
+
+def challenge(**values: Any) -> dict[str, Any]:
+    return server(challenge={"kind": "http", **values})
+
+
+def ordered(**values: Any) -> dict[str, Any]:
+    return {
+        "issuers": [SERVER], "certificates": [{"name": "web", "issuer": "public", "names": ["a.example.org"], **values}]
+    }  # fmt: skip
+
+
 GOOD = [
     {},
+    server(email=None, server_trust_file="server.pem", trust_file="roots.pem", system_trust=True),
+    server(directory="https://[2001:db8::1]/acme/private/directory"),
+    challenge(port=8080),
+    {**ordered(usages=["server", "client"], key_type="rsa_4096", services=[]), "renew": ["web"]},
     policy(),
     policy(life_days=90, usages=["server", "client"], key_type="rsa_4096", owner="a", group="ssl-cert", mode="0440"),
     policy(**FILES, key_passphrase="hidden-word"),
@@ -123,14 +145,14 @@ BAD = [
     (listener(server_name="example.org"), "listeners[0].server_name: the certificate does not stand", "192.0.2.1"),
     (listener(server_name="*.example.net"), "listeners[0].server_name: the certificate does not stand", ""),
     (issuer(name="CA 1"), "tls_issuers[0].name: 'CA 1'", "a-z"),
-    (issuer(kind="acme2"), "tls_issuers[0].kind: 'acme2'", "private_ca, files"),
+    (issuer(kind="acme2"), "tls_issuers[0].kind: 'acme2'", "private_ca, files, acme"),
     (issuer(generations=[]), "tls_issuers[0].generations: is missing", "last signs"),
     (issuer(generations=GENERATION), "tls_issuers[0].generations: a dictionary", "first entry"),
     (issuer(generations=[{"key_file": "a"}]), "tls_issuers[0].generations[0].certificate_file: is missing", ""),
     (issuer(generations=[{**GENERATION, "key_passphrase": 5}]), "generations[0].key_passphrase: is not", "text"),
     (issuer(system_trust="yes"), "tls_issuers[0].system_trust: 'yes'", "true and false"),
     ({"issuers": [{**BROUGHT, "system_trust": True}]}, "tls_issuers[0].system_trust: there is nothing", "trust_file"),
-    (issuer(trust_file="a.pem"), "tls_issuers[0].trust_file: is for the kind files", "generations"),
+    (issuer(trust_file="a.pem"), "tls_issuers[0].trust_file: is for the kinds files and acme", "generations"),
     (issuer(kind="files"), "tls_issuers[0].generations: is for the kind private_ca", ""),
     ({**policy(), "alarm_days": 0}, "tls_alarm_days: 0", "1 to 90 days"),
     ({**policy(), "alarm_units": "mail.service"}, "tls_alarm_units: 'mail.service' is not a list", ""),
@@ -140,6 +162,39 @@ BAD = [
     ({**policy(), "metrics_directory": "metrics"}, "tls_metrics_directory: 'metrics'", "absolute path"),
     ({**policy(), "metrics_directory": "/var/../etc"}, "tls_metrics_directory", "absolute path"),
     ({**policy(), "metrics_directory": "/srv/my metrics"}, "tls_metrics_directory", "absolute path"),
+    (issuer(email="ops@example.org"), "tls_issuers[0].email: is for the kind acme", ""),
+    (issuer(challenge=SERVER["challenge"]), "tls_issuers[0].challenge: is for the kind acme", ""),
+    (server(directory=None), "tls_issuers[0].directory: is missing", ""),
+    (server(directory="http://acme.example.org/dir"), "tls_issuers[0].directory: 'http://acme", "https://"),
+    (server(directory="acme.example.org"), "tls_issuers[0].directory: 'acme.example.org'", "https://"),
+    (server(directory="https://a.example.org/dir --quiet"), "tls_issuers[0].directory", "https://"),
+    (server(directory="https://me:hidden-word@a.example.org/"), "tls_issuers[0].directory: holds an account", "URL"),
+    (server(directory=["https://a.example.org/"]), "tls_issuers[0].directory", "https://"),
+    (server(email="ops"), "tls_issuers[0].email: 'ops'", "ops@example.org"),
+    (server(email="--quiet@example.org"), "tls_issuers[0].email: '--quiet@example.org'", "one address"),
+    (server(email="a@example.org,b@example.org"), "tls_issuers[0].email", "one address"),
+    (server(terms_of_service_agreed=None), "tls_issuers[0].terms_of_service_agreed: must be true", "agree"),
+    (server(terms_of_service_agreed=False), "tls_issuers[0].terms_of_service_agreed: must be true", "read the terms"),
+    (server(terms_of_service_agreed="yes"), "tls_issuers[0].terms_of_service_agreed: must be true", ""),
+    (server(server_trust_file=7), "tls_issuers[0].server_trust_file: 7", "text"),
+    (server(generations=[GENERATION]), "tls_issuers[0].generations: is for the kind private_ca", "for acme"),
+    (server(system_trust=True), "tls_issuers[0].system_trust: there is nothing to trust", "trust_file"),
+    (server(challenge=None), "tls_issuers[0].challenge: is missing", ""),
+    (server(challenge="http"), "tls_issuers[0].challenge: 'http' is no dictionary", "webroot"),
+    (server(challenge={"webroot": "/a"}), "tls_issuers[0].challenge.kind: is missing", ""),
+    (challenge(kind="dns", webroot="/a"), "tls_issuers[0].challenge.kind: 'dns'", "http"),
+    (challenge(), "tls_issuers[0].challenge: set webroot", "not both"),
+    (challenge(webroot="/a", port=80), "tls_issuers[0].challenge: set webroot", "not both"),
+    (challenge(webroot="acme"), "tls_issuers[0].challenge.webroot: 'acme'", "/var/www/acme"),
+    (challenge(webroot="/var/../etc"), "tls_issuers[0].challenge.webroot: '/var/../etc'", "/var/www/acme"),
+    (challenge(webroot="/"), "tls_issuers[0].challenge.webroot: '/'", "/var/www/acme"),
+    (challenge(port=0), "tls_issuers[0].challenge.port: 0", "1 to 65535"),
+    (challenge(port="http"), "tls_issuers[0].challenge.port: 'http'", "1 to 65535"),
+    (challenge(command="x", webroot="/a"), "tls_issuers[0].challenge.command: there is no such key", "webroot"),
+    (ordered(life_days=30), "tls_certificates[0].life_days: the server of public decides", "leave life_days out"),
+    (ordered(names=["192.0.2.1"]), "tls_certificates[0].names[0]: 192.0.2.1 cannot be ordered", "www.example.org"),
+    (ordered(names=["*.example.org"]), "tls_certificates[0].names[0]: *.example.org cannot be", "another kind"),
+    (ordered(key_file="a.key"), "tls_certificates[0].key_file: is for an issuer of the kind files", "public"),
     ({**policy(), "renew": ["mail"]}, "tls_renew[0]: 'mail'", "web"),
     ({**policy(**FILES), "renew": ["web"]}, "tls_renew[0]: 'web'", "accepted are"),
     (
@@ -172,8 +227,9 @@ ANYTHING = st.recursive(
 )
 
 
-@given(ANYTHING, ANYTHING, st.sampled_from(["names", "services", "usages", "generations", "mode", "check"]))
+@given(ANYTHING, ANYTHING, st.sampled_from(["names", "services", "usages", "generations", "mode", "check", *SERVER]))
 def test_no_value_ends_in_an_exception(one: Any, other: Any, key: str) -> None:
     problems({"certificates": one, "issuers": other, "renew": one})
     problems({"issuers": [{**ISSUER, key: one}], "certificates": [{**CERTIFICATE, key: other}]})
+    problems({"issuers": [{**SERVER, key: one}], "certificates": [{**CERTIFICATE, "issuer": "public", key: other}]})
     problems(service(**{key: one}))
