@@ -28,7 +28,7 @@ Result = dict[str, t.Any]
 MODULE = "bulwark.hardening.certificates"
 PASSPHRASE = "key_passphrase"  # noqa: S105 - the name of an option
 # Where the role registers what the operation observe says of each host.
-OBSERVED = "tls_observed"
+OBSERVED = "__tls_observed"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not annotated

@@ -284,7 +284,7 @@ options:
         learn which CAs a host trusts and presents, or V(outage) to learn what O(compromised) will interrupt. The others
         are for the action plugin.
       - To replace a CA safely, V(apply) has to know what every host shows. It reads that from the variable
-        C(tls_observed) of each of them, in which V(observe) has to be registered before, as the role C(tls) does.
+        C(__tls_observed) of each of them, in which V(observe) has to be registered before, as the role C(tls) does.
     type: str
     default: apply
     choices: [apply, validate, observe, outage, plan, deploy]

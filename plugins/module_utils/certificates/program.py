@@ -13,6 +13,8 @@ from types import ModuleType
 
 from ..transaction import clock, commands, files, locks, state
 from . import (
+    acme,
+    bundles,
     change,
     consumers,
     facts,
@@ -24,6 +26,7 @@ from . import (
     policy,
     probe,
     report,
+    rotation,
     serve,
     store,
     system_trust,
@@ -35,8 +38,8 @@ from . import (
 # Imported above, so that Ansible ships them and their source can be asked for wherever they are loaded from.
 TRANSACTION = (clock, commands, files, locks, state)
 CERTIFICATES = (
-    change, consumers, facts, judge, model, observe, on_host, planner, policy, probe, report, serve, store,
-    system_trust, timers, validate, x509,
+    acme, bundles, change, consumers, facts, judge, model, observe, on_host, planner, policy, probe, report, rotation,
+    serve, store, system_trust, timers, validate, x509,
 )  # fmt: skip
 PACKAGE = "bulwark"
 # A zip entry needs a date; the content alone shall decide.

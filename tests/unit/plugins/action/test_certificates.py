@@ -292,11 +292,11 @@ def run_on_first(action: Action, first: Any, second: Any) -> dict[str, Any]:
     variables = {
         "groups": {"all": ["first", "second", "third"]},
         "hostvars": {
-            "first": {**wished, "tls_observed": first},
-            "second": {**wished, "tls_observed": second},
+            "first": {**wished, "__tls_observed": first},
+            "second": {**wished, "__tls_observed": second},
             "third": {},
         },
-        "tls_observed": first,
+        "__tls_observed": first,
     }
     return action.run(task_vars=variables)
 
