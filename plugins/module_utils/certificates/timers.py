@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import typing as t
 
 REPORT, RENEW = "report", "renew"
@@ -78,7 +79,9 @@ def render(python: str, program: str, store: str, metrics: str, alarm_units: t.I
     """Return the content of each unit file, by name."""
     units = {ALARM: alarm()}
     for command in TIMES:
-        writable = [store, *(TRUST_DIRECTORIES if command == RENEW else [metrics] if metrics else [])]
+        # Beside the store there are the bundles, and the account at an ACME server.
+        own = posixpath.dirname(store) if command == RENEW else store
+        writable = [own, *(TRUST_DIRECTORIES if command == RENEW else [metrics] if metrics else [])]
         units[service_name(command)] = service(command, f"{python} -I {program} {command}", writable, alarm_units)
         units[timer_name(command)] = timer(command)
     return units
