@@ -71,8 +71,9 @@ class Pebble:
             "certificateValidityPeriod": life_seconds,
         }  # fmt: skip
         self.host.shell("cat > /root/pebble.json", json.dumps({"pebble": configuration}))
-        # It refuses one in twenty nonces, as it does by default.
-        run = "systemd-run --quiet --unit=pebble --setenv=PEBBLE_VA_NOSLEEP=1 /usr/bin/pebble -config /root/pebble.json"
+        # It refuses one in twenty nonces, as it does by default; what it was shown before counts for nothing.
+        environment = "--setenv=PEBBLE_VA_NOSLEEP=1 --setenv=PEBBLE_AUTHZREUSE=0"
+        run = f"systemd-run --quiet --unit=pebble {environment} /usr/bin/pebble -config /root/pebble.json"
         self.host.shell(f"systemctl stop pebble 2>/dev/null; {run}")
         context = ssl.create_default_context(cafile=str(self.controller.trust))
         context.check_hostname = False
@@ -263,7 +264,7 @@ def test_a_server_that_is_out_of_reach_leaves_the_old_one(host: WebHost) -> None
     staged = host.keys()
     done = host.run(host.wish(host.mail))
     assert done["failed"] is False, done["msg"]
-    assert set(host.keys()) == set(staged), "the key and the request that were there"
+    assert set(host.keys()) <= set(staged), "the key and the request that were there"
     assert host.shows() != before
     assert host.run(host.wish())["failed"] is False
 
@@ -285,22 +286,24 @@ def test_a_challenge_that_is_not_answered_is_told_in_the_words_of_the_server(hos
     assert host.run(host.wish())["changed"] is False
 
 
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        ("true", "the webroot /srv/acme is not there; make it, root's own, and serve it"),
-        ("install -d -o www-data /srv/acme", "/srv/acme can be written by others; a webroot must be root's own"),
-        ("install -d -m 1777 /srv/acme", "/srv/acme can be written by others; a webroot must be root's own"),
-        (f"ln -s {WEBROOT} /srv/acme", "/srv/acme is a link or no directory; a webroot must be a directory"),
-        ("mkdir /srv/acme && ln -s /etc/cron.d /srv/acme/.well-known", "/srv/acme/.well-known is a link"),
-    ],
-)
-def test_a_webroot_that_somebody_could_lead_elsewhere_is_refused(host: WebHost, make: str, words: str) -> None:
+WEBROOTS = {
+    "true": "the webroot /srv/acme is not there; make it, root's own, and serve it",
+    "install -d -o www-data /srv/acme": "/srv/acme can be written by others; a webroot must be root's own",
+    "install -d -m 1777 /srv/acme": "/srv/acme can be written by others; a webroot must be root's own",
+    f"ln -s {WEBROOT} /srv/acme": "/srv/acme is a link or no directory; a webroot must be a directory",
+    "mkdir /srv/acme; ln -s /etc/cron.d /srv/acme/.well-known": "/srv/acme/.well-known is a link or no directory",
+}
+
+
+def test_a_webroot_that_somebody_could_lead_elsewhere_is_refused(host: WebHost) -> None:
     before, orders = host.shows(), host.pebble.orders()
-    host.shell(f"rm -rf /srv/acme; {make}")
-    done = host.run(host.wish(issuer=host.issuer(challenge={"kind": "http", "webroot": "/srv/acme"}), renew=["web"]))
-    assert done["failed"] is True
-    assert words in done["msg"]
+    policy = host.wish(issuer=host.issuer(challenge={"kind": "http", "webroot": "/srv/acme"}), renew=["web"])
+    for make, words in WEBROOTS.items():
+        host.shell(f"rm -rf /srv/acme; {make}")
+        done = host.drive("deploy", host.told(policy))
+        assert done is not None
+        assert done["failed"] is True
+        assert f"web: {words}" in done["msg"]
     assert host.shows() == before
     assert host.pebble.orders() == orders
     host.shell("rm -rf /srv/acme")

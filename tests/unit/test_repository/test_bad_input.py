@@ -39,6 +39,11 @@ def certificate(**values: t.Any) -> Variables:
     return {"name": "web", "issuer": "brought", "names": ["www.example.org"], **files, **values}
 
 
+def acme(**values: t.Any) -> Variables:
+    challenge = {"kind": "http", "webroot": "/var/www/acme"}
+    return {"name": "public", "kind": "acme", "directory": "https://a.example.org/", "challenge": challenge, **values}
+
+
 BROUGHT: Variables = {"tls_issuers": [{"name": "brought", "kind": "files"}]}
 
 
@@ -213,6 +218,9 @@ BAD: list[tuple[Variables, str, str, str]] = [
         "accepted are",
     ),
     ({"tls_certificates": [certificate()]}, "tls_certificates[0].issuer", "'brought'", "tls_issuers has none"),
+    ({"tls_issuers": [acme(directory="http://a.example.org/")]}, "tls_issuers[0].directory", "'http://a", "https://"),
+    ({"tls_issuers": [acme(challenge={"kind": "http"})]}, "tls_issuers[0].challenge", "webroot", "not both"),
+    ({"tls_issuers": [acme()]}, "tls_issuers[0].terms_of_service_agreed", "must be true", "read the terms"),
     (
         {
             **BROUGHT,
