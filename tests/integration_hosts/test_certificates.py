@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -479,17 +479,21 @@ def told(host: Host, policy: dict[str, Any], **values: Any) -> dict[str, Any]:
 
 
 def attempt(
-    host: Host, policy: dict[str, Any], plan_at: int = -1, deploy_at: int = -1, now: datetime | None = None
+    host: Host, policy: dict[str, Any], plan_at: int = -1, deploy_at: int = -1, age: timedelta | None = None
 ) -> list[int] | None:
-    """Plan, sign and deploy; returns the steps of each, None once it was killed. now: when it is signed."""
+    """Plan, sign and deploy; returns the steps of each, None once it was killed. age: of what is issued."""
+    ca = host.controller.ca
     planned = host.drive("plan", told(host, policy), plan_at)
     if planned is None:
         return None
     wished = {certificate.name: certificate for certificate in build(policy)}
     issued = []
     for request in planned["requests"]:
-        certificate, chain = host.controller.ca.sign(request["request"].encode(), wished[request["name"]], now)
-        issued.append({"name": request["name"], "certificate": certificate.decode(), "chain": chain.decode()})
+        pem, name = request["request"].encode(), request["name"]
+        certificate, chain = ca.sign(pem, wished[name])
+        if age:
+            certificate = pki.leaf(ca, pem, wished[name].names, start=-age)
+        issued.append({"name": name, "certificate": certificate.decode(), "chain": chain.decode()})
     done = host.drive("deploy", told(host, policy, issued=issued), deploy_at)
     if done is None:
         return None

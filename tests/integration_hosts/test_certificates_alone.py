@@ -43,7 +43,7 @@ class Alone:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.shell = host.shell
-        self.cursor = ""
+        self.since = "today"
 
     @property
     def policy(self) -> dict[str, Any]:
@@ -65,11 +65,11 @@ class Alone:
     def forget(self) -> None:
         """Let what follows be seen apart from what was."""
         self.shell(f"rm -f /root/site-alarm-*; systemctl reset-failed {UNITS} 2>/dev/null", check=False)
-        shown = self.shell("journalctl --no-pager -n 1 -o cat --show-cursor").stdout
-        self.cursor = shown.rpartition("-- cursor: ")[2].strip()
+        # Not a cursor: with a filter, journalctl of Debian 12 leaves out the first line after it.
+        self.since = self.shell("date +@%s.%6N").stdout.strip()
 
     def journal(self, words: str) -> str:
-        return self.shell(f"journalctl --no-pager -o cat --after-cursor='{self.cursor}' {words}", check=False).stdout
+        return self.shell(f"journalctl --no-pager -o cat --since='{self.since}' {words}", check=False).stdout
 
     def start(self, unit: str) -> bool:
         """Do what the timer does."""
@@ -81,15 +81,14 @@ class Alone:
 
     def alarm(self, unit: str) -> list[str]:
         """Return the sentences of the alarm that this unit has raised; fails unless all of it is as it should be."""
-        command = unit.partition(".")[0].rpartition("-")[2]
-        alarm = f"bulwark-certificates-alarm@{command}.service"
         # The units of an alarm start after the one that failed.
-        log = f"journalctl -o cat --after-cursor='{self.cursor}' _SYSTEMD_UNIT={alarm}"
+        log = f"journalctl -o cat --since='{self.since}' -t bulwark-certificates"
         came = f"[ -e /root/site-alarm-{unit} ] && {log} | grep -q 'tries it again'"
         self.shell(f"for i in $(seq 100); do {came} && break; sleep 0.1; done")
         assert unit in self.shell("systemctl --failed --plain --no-legend").stdout
         assert self.shell(f"ls /root/site-alarm-{unit}", check=False).returncode == 0, "the site's unit did not start"
-        *found, last = self.said(alarm)
+        # The journal need not know the unit of a program that is as short as this.
+        *found, last = self.journal("-p err -t bulwark-certificates").splitlines()
         assert last.startswith(f"{unit} failed: systemctl status {unit} shows")
         log = self.journal(f"-u {unit}")
         assert not SURPRISE.search(log), log
@@ -217,7 +216,7 @@ def test_a_service_that_cannot_load_makes_the_renewal_fail_and_says_so(alone: Al
 def aged(alone: Alone, days: float) -> None:
     """Deploy certificates of 30 days that were issued so many days ago."""
     policy = alone.host.policy((WEB, f"day{days}.example.org".replace(".", "-", 1)))
-    assert attempt(alone.host, policy, now=datetime.now(timezone.utc) - timedelta(days=days))
+    assert attempt(alone.host, policy, age=timedelta(days=days))
     # The driver lets the host keep nothing; the kept policy has other names.
     alone.shell(f"python3 - {STORE}/policy.json", KEEP_NAMES.format(names=policy["certificates"]))
 

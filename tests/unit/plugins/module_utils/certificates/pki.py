@@ -89,14 +89,15 @@ def leaf(
     usages: tuple[str, ...] = ("server",),
     is_authority: bool = False,
 ) -> bytes:
-    """Return a certificate that says whatever it is told to, however wrong."""
+    """Return a certificate that says whatever it is told to, however wrong. key: or a request for one."""
+    public_key = x509.load_request(key).public_key() if b"REQUEST" in key else x509.load_key(key).public_key()
     oids = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
     start_at = datetime.now(timezone.utc).replace(microsecond=0) + start
     builder = (
         cryptography_x509.CertificateBuilder()
         .subject_name(cryptography_x509.Name([]))
         .issuer_name(ca.generation.signer.subject)
-        .public_key(x509.load_key(key).public_key())
+        .public_key(public_key)
         .serial_number(cryptography_x509.random_serial_number())
         .not_valid_before(start_at)
         .not_valid_after(start_at + life)
