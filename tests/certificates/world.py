@@ -88,7 +88,7 @@ class World:
         names = [*(f"{release}={release}" for release in RELEASES), f"{CLIENT}=debian13"]
         self.remove()
         subprocess.run(
-            [*HOSTS, "up", "--group", GROUP, *install, "--install", f"{CLIENT}=openssl,testssl.sh", *names],
+            [*HOSTS, "up", "--group", GROUP, *install, "--install", f"{CLIENT}=openssl,socat,testssl.sh", *names],
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         self.ssh_config, self.inventory = (
@@ -225,7 +225,8 @@ class Load:
         self.world.client("cat > /root/client.py", input=(HERE / "client.py").read_text(), check=True)
         self._process = subprocess.Popen(
             ["ssh", "-F", self.world.ssh_config, "-o", "ControlPath=none", f"root@{CLIENT}", "python3 /root/client.py"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            # Not those of this program: ssh makes them non-blocking, and Ansible refuses such ones.
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert self._process.stdin
         self._process.stdin.write(json.dumps(self.told) + "\n")
