@@ -20,6 +20,8 @@ EXPLAINED = {
     "cert_revocation": "nobody asks a private CA for revocations; a short life takes their place",
     "engine_problem": "is about OpenSSL on the host of the scanner",
 }
+# What begins in clear is never graded; nobody can talk a client out of TLS that insists on it, as sslmode=verify-full.
+STARTS_IN_CLEAR = "STARTTLS is prone to MITM"
 ABOVE_LOW = ("MEDIUM", "HIGH", "CRITICAL", "WARN", "FATAL")
 # All that it knows but the simulation of clients, which takes most of the time and is not judged.
 ASPECTS = ("--protocols", "--std", "--fs", "--server-preference", "--server-defaults", "--headers", "--vulnerable")
@@ -70,9 +72,12 @@ def judge(service: str, found: list[dict[str, Any]]) -> list[str]:
     faults = [
         f"{entry['severity']} {entry['id']}: {entry['finding']}"
         for entry in found
-        if above_low(entry) and entry["id"] not in EXPLAINED
+        if above_low(entry) and entry["id"] not in EXPLAINED and entry["id"] != "overall_grade"
     ]
     by_name = {entry["id"]: str(entry["finding"]) for entry in found}
+    caps = [said for name, said in by_name.items() if name.startswith("grade_cap_reason")]
+    if by_name.get("overall_grade") not in ("A+", "A") and not (len(caps) == 1 and STARTS_IN_CLEAR in caps[0]):
+        faults.append(f"the grade is {by_name.get('overall_grade')}: {'; '.join(caps)}")
     for protocol, wished in OFFERED.items():
         said = by_name.get(protocol, "nothing")
         if not said.startswith("offered" if wished else "not offered"):

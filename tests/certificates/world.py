@@ -51,19 +51,6 @@ server {{
   location / {{ return 200 "served\\n"; }}
 }}
 """
-SUITES = (
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"
-)
-POSTGRESQL = f"""
-listen_addresses = '*'
-ssl = on
-ssl_min_protocol_version = 'TLSv1.2'
-ssl_ciphers = '{SUITES}'
-ssl_cert_file = '{STORE}/database/current/full_chain.pem'
-ssl_key_file = '{STORE}/database/current/key.pem'
-ssl_ca_file = '{STORE}/database/trust.pem'
-"""
 Run = subprocess.CompletedProcess[str]
 
 
@@ -88,7 +75,7 @@ class World:
         names = [*(f"{release}={release}" for release in RELEASES), f"{CLIENT}=debian13"]
         self.remove()
         subprocess.run(
-            [*HOSTS, "up", "--group", GROUP, *install, "--install", f"{CLIENT}=openssl,testssl.sh", *names],
+            [*HOSTS, "up", "--group", GROUP, *install, "--install", f"{CLIENT}=openssl,socat,testssl.sh", *names],
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         self.ssh_config, self.inventory = (
@@ -105,7 +92,9 @@ class World:
         for server in self.servers:
             version = RELEASES[server.name]
             server.shell("cat > /etc/nginx/conf.d/tls.conf", NGINX)
-            server.shell(f"cat > /etc/postgresql/{version}/main/conf.d/tls.conf", POSTGRESQL)
+            server.shell(
+                f"cat > /etc/postgresql/{version}/main/conf.d/tls.conf", (HERE / "postgresql.conf").read_text()
+            )
             # A login with a certificate, which PostgreSQL takes only while it trusts the CA that signed it.
             hba = f"/etc/postgresql/{version}/main/pg_hba.conf"
             server.shell(f"sed -i '1i hostssl postgres {CLIENT} all cert' {hba}")
@@ -225,7 +214,8 @@ class Load:
         self.world.client("cat > /root/client.py", input=(HERE / "client.py").read_text(), check=True)
         self._process = subprocess.Popen(
             ["ssh", "-F", self.world.ssh_config, "-o", "ControlPath=none", f"root@{CLIENT}", "python3 /root/client.py"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            # Not those of this program: ssh makes them non-blocking, and Ansible refuses such ones.
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert self._process.stdin
         self._process.stdin.write(json.dumps(self.told) + "\n")

@@ -188,9 +188,9 @@ class Serving:
         for state in concerned:
             state.settled = True
         left = []
-        units = {service.unit for state in back for service in state.wished.services}
+        users = {service.unit for state in back for service in state.wished.services}
         # This one first: it may be out of use, and is in again before another one is taken out.
-        for name in sorted(units, key=lambda name: (name != unit, name)):
+        for name in sorted(users, key=lambda name: (name != unit, name)):
             if self.units[name].active:
                 # One that was not told of the new certificate need not be told of the old one.
                 wrong = self.load_and_prove(name, ()) if name in self.loaded else self.prove(name, (), 0.0)

@@ -122,3 +122,10 @@ def test_every_source_names_its_licence() -> None:
         and "SPDX-License-Identifier: GPL-3.0-or-later" not in path.read_text(encoding="utf-8")[:600]
     ]
     assert missing == []
+
+
+def test_nginx_and_postgresql_are_told_the_same_suites() -> None:
+    (nginx,) = re.findall(r"^ssl_ciphers (\S+);", (ROOT / "roles/tls/files/nginx.conf").read_text(), re.MULTILINE)
+    for path in ("docs/tls.md", "molecule/tls/files/postgresql.conf", "tests/certificates/postgresql.conf"):
+        assert re.findall(r"^ssl_ciphers = '(.+)'", (ROOT / path).read_text(), re.MULTILINE) == [nginx], path
+    assert nginx.count(":") == 3
