@@ -140,6 +140,12 @@ options:
                 died has left out of use, the next one puts in.
             type: list
             elements: str
+          credentials:
+            description:
+              - Whether systemd hands them over, as C(NAME-key.pem), C(NAME-full_chain.pem) and C(NAME-trust.pem) in
+                C($CREDENTIALS_DIRECTORY), so that the user of the service need not read the files of root. Unset means
+                no. Needs V(restart).
+            type: bool
           listeners:
             description: Where the service serves it, which is asked for proof.
             type: list
@@ -447,6 +453,7 @@ SERVICE: dict[str, t.Any] = {
     "unit": {"type": "str", "required": True},
     "check": STRINGS,
     "on_change": {"type": "str", "choices": ["reload", "restart"]},
+    "credentials": {"type": "bool"},
     "before_restart": STRINGS,
     "after_restart": STRINGS,
     "listeners": {"type": "list", "elements": "dict", "options": LISTENER},

@@ -56,6 +56,26 @@ ssl_cert_file = '{STORE}/database/current/full_chain.pem'
 ssl_key_file = '{STORE}/database/current/key.pem'
 """
 
+# A program of nobody's that reads its certificate only when it starts, from where systemd has put it.
+KEYLESS = """
+import os, socket, ssl
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+place = os.environ["CREDENTIALS_DIRECTORY"]
+context.load_cert_chain(place + "/keyless-full_chain.pem", place + "/keyless-key.pem")
+with context.wrap_socket(socket.create_server(("", 9443)), server_side=True) as listener:
+    while True:
+        try:
+            listener.accept()[0].close()
+        except OSError:
+            pass
+"""
+KEYLESS_UNIT = """
+[Service]
+User=nobody
+ExecStart=/usr/bin/python3 /usr/local/lib/keyless.py
+Restart=on-failure
+"""
+
 # Looks, as often as it can, for keys where they should not be: in arguments, environments, temporary files, or in a
 # file of the store that others may read. Ends when it is told to, and prints how often it looked and what it found.
 WATCHER = """
@@ -552,6 +572,42 @@ def test_many_certificates_take_one_call(host: Host) -> None:
     assert len(done["certificates"]) == MANY
     assert seconds < 5
     host.shell(f"rm -r {STORE}/many*")
+
+
+def test_a_service_that_may_not_read_the_key_gets_it_from_systemd(host: Host) -> None:
+    host.shell("mkdir -p /usr/local/lib; cat > /usr/local/lib/keyless.py", KEYLESS)
+    host.shell("cat > /etc/systemd/system/keyless.service; systemctl daemon-reload", KEYLESS_UNIT)
+    policy = host.policy()
+    service = {
+        "unit": "keyless.service", "on_change": "restart", "credentials": True, "listeners": [{"port": 9443}],
+    }  # fmt: skip
+    policy["certificates"].append({"name": "keyless", "issuer": "internal", "names": [WEB], "services": [service]})
+    asked = f"openssl s_client -connect 127.0.0.1:9443 -servername {WEB} </dev/null 2>/dev/null"
+    served = f"{asked} | openssl x509 -noout -fingerprint -sha256 | cut -d= -f2 | tr -d : | tr A-F a-f"
+    # It does not run yet, and is to find what it needs when it starts.
+    assert host.run(policy)["failed"] is False
+    host.shell("systemctl start keyless.service")
+    assert host.run(policy)["failed"] is False
+    assert host.run(policy)["changed"] is False
+    first = host.deployed("keyless")
+    assert host.shell(served).stdout.strip() == first
+    assert host.shell(f"stat -Lc '%U %a' {STORE}/keyless/current/key.pem").stdout == "root 600\n"
+    assert host.shell(f"runuser -u nobody -- cat {STORE}/keyless/current/key.pem", check=False).returncode != 0
+    # A new one is served once it was handed over.
+    done = host.run({**policy, "renew": ["keyless"]})
+    assert done["failed"] is False, done["msg"]
+    assert host.shell(served).stdout.strip() == host.deployed("keyless") != first
+    # Somebody takes the setting away, and the service starts without it.
+    host.shell(
+        "rm -r /etc/systemd/system/keyless.service.d; systemctl daemon-reload; systemctl restart keyless.service"
+    )
+    done = host.run(policy)
+    assert "keyless: systemd does not give keyless.service the credentials that it should" in done["reasons"]
+    assert host.shell(served).stdout.strip() == host.deployed("keyless")
+    assert host.run(policy)["changed"] is False
+    host.shell(
+        "systemctl disable --now keyless.service; rm -r /etc/systemd/system/keyless.service*; rm -r /etc/bulwark/tls/keyless"
+    )
 
 
 def test_no_key_is_where_it_should_not_be(host: Host) -> None:

@@ -13,6 +13,7 @@ from ..transaction.clock import Clock, iso
 from . import consumers, judge, probe, rotation, x509
 from .acme import Orders
 from .bundles import Bundles
+from .credentials import Credentials
 from .facts import Facts
 from .model import ACME, CONTROLLER_KINDS, FILES, CertificateError, Listener, build, build_authorities
 from .observe import Observer, State, ask, live_listeners
@@ -53,6 +54,7 @@ class Change:
         system_trust: SystemTrust | None = None,
         bundles: Bundles | None = None,
         orders: Orders | None = None,
+        credentials: Credentials | None = None,
         keeper: Keeper | None = None,
         alone: bool = False,
     ) -> None:
@@ -68,6 +70,7 @@ class Change:
         self.system_trust = system_trust or SystemTrust()
         self.bundles = bundles or Bundles()
         self.orders = orders or Orders()
+        self.credentials = credentials or Credentials(self.store)
         self.certificates = build(arguments)
         self.authorities = build_authorities(arguments.get("authorities"))
         self.observer = Observer(self.store, self.authorities)
@@ -123,7 +126,7 @@ class Change:
             before = [self.describe(state) for state in states]
             for state in states:
                 self.take(state)
-            Serving(self.observer, self.store, self.clock, states, self.absent).run()
+            Serving(self.observer, self.store, self.clock, states, self.absent, self.credentials).run()
             for state in states:
                 self.store.prune(state.name)
             faults = [f"{state.name}: {fault}" for state in states for fault in state.faults]
@@ -166,7 +169,21 @@ class Change:
                 for listener, answer in answers.items()
                 if answer.absent
             ]
+        for name, unit in units.items():
+            self.observe_credentials(name, unit, states)
         return states
+
+    def observe_credentials(self, name: str, unit: consumers.Unit, states: t.Sequence[State]) -> None:
+        """Count a unit as behind that does not have, or would not get, the credentials that it should."""
+        users = [state for state in states if any(service.unit == name for service in state.wished.services)]
+        missing = self.credentials.missing(name, states, unit.active and all(state.deployed.version for state in users))
+        if not missing and unit.stale and self.credentials.used(name, states):
+            missing = [f"systemd has not read anew what it should give {name}"]
+        for state in users if missing else ():
+            if state.deployed.version:
+                state.other += missing
+                state.behind.add(name)
+                return
 
     def reasons_of_trust(self) -> list[str]:
         """Return what the system should trust and does not; before the package is there, what it will have to."""

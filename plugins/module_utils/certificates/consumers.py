@@ -23,6 +23,8 @@ class Unit:
     exists: bool
     active: bool
     can_reload: bool
+    # Its file changed, and systemd has not read it since.
+    stale: bool = False
 
 
 def units(names: t.Iterable[str]) -> dict[str, Unit]:
@@ -32,7 +34,7 @@ def units(names: t.Iterable[str]) -> dict[str, Unit]:
         return {}
     try:
         done = subprocess.run(  # pylint: disable=ansible-bad-function  # there is no AnsibleModule here
-            [SYSTEMCTL, "show", "--property=Id,LoadState,ActiveState,CanReload", "--", *wanted],
+            [SYSTEMCTL, "show", "--property=Id,LoadState,ActiveState,CanReload,NeedDaemonReload", "--", *wanted],
             stdin=subprocess.DEVNULL, capture_output=True, env=ENVIRONMENT, timeout=SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -51,6 +53,7 @@ def units(names: t.Iterable[str]) -> dict[str, Unit]:
             exists=block.get("LoadState") == "loaded",
             active=block.get("ActiveState") in ("active", "reloading"),
             can_reload=block.get("CanReload") == "yes",
+            stale=block.get("NeedDaemonReload") == "yes",
         )
         for name, block in zip(wanted, blocks)
     }

@@ -51,7 +51,10 @@ class Listener:
 
 @dataclass(frozen=True)
 class Service:
-    """A unit that reads a certificate. before_restart, after_restart: take it out of use, and put it in again."""
+    """A unit that reads a certificate.
+
+    before_restart, after_restart: take it out of use, and put it in again. credentials: systemd hands it over.
+    """
 
     unit: str
     check: tuple[str, ...] = ()
@@ -59,6 +62,7 @@ class Service:
     before_restart: tuple[str, ...] = ()
     after_restart: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = ()
+    credentials: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,7 @@ def build_service(raw: Raw, names: t.Sequence[str]) -> Service:
             )
             for entry in raw.get("listeners") or ()
         ),
+        credentials=bool(raw.get("credentials")),
     )
 
 

@@ -17,6 +17,7 @@ from . import (
     bundles,
     change,
     consumers,
+    credentials,
     facts,
     judge,
     model,
@@ -38,8 +39,8 @@ from . import (
 # Imported above, so that Ansible ships them and their source can be asked for wherever they are loaded from.
 TRANSACTION = (clock, commands, files, locks, state)
 CERTIFICATES = (
-    acme, bundles, change, consumers, facts, judge, model, observe, on_host, planner, policy, probe, report, rotation,
-    serve, store, system_trust, timers, validate, x509,
+    acme, bundles, change, consumers, credentials, facts, judge, model, observe, on_host, planner, policy, probe,
+    report, rotation, serve, store, system_trust, timers, validate, x509,
 )  # fmt: skip
 PACKAGE = "bulwark"
 # A zip entry needs a date; the content alone shall decide.

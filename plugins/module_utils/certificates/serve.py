@@ -10,6 +10,7 @@ import typing as t
 
 from ..transaction.clock import Clock
 from . import consumers, x509
+from .credentials import Credentials
 from .model import RESTART, CertificateError, Listener, Service
 from .observe import Observer, State, ask
 from .store import CERTIFICATE, FULL_CHAIN, KEY, Store, digest
@@ -25,13 +26,20 @@ class Serving:
     """The services of one host in one run. absent: listeners that nobody could reach when the run began."""
 
     def __init__(
-        self, observer: Observer, store: Store, clock: Clock, states: t.Sequence[State], absent: t.Collection[Listener]
+        self,
+        observer: Observer,
+        store: Store,
+        clock: Clock,
+        states: t.Sequence[State],
+        absent: t.Collection[Listener],
+        credentials: Credentials,
     ) -> None:
         self.observer = observer
         self.store = store
         self.clock = clock
         self.states = states
         self.absent = absent
+        self.credentials = credentials
         self.units = consumers.units(service.unit for state in states for service in state.wished.services)
         # Those that were told of a new certificate.
         self.loaded: set[str] = set()
@@ -44,6 +52,18 @@ class Serving:
 
     def run(self) -> None:
         """Bring every unit that does not use what is deployed to do so, in turn."""
+        # What does not run gets them when it starts.
+        idle = [
+            name
+            for name, unit in self.units.items()
+            if not unit.active
+            and (
+                self.credentials.missing(name, self.states, False)
+                or (unit.stale and self.credentials.used(name, self.states))
+            )
+        ]
+        if idle:
+            self.credentials.install(idle, self.states)
         try:
             # What an interrupted run left out of use comes first, so that no other is missing with it.
             for name in sorted(self.units, key=lambda name: (name not in self.out, name)):
@@ -124,9 +144,15 @@ class Serving:
             if fault:
                 return fault
         self.loaded.add(name)
+        if self.credentials.used(name, self.states) or self.credentials.missing(name, self.states, False):
+            self.credentials.install([name], self.states)
         fault = ""
         for _attempt in range(LOADS):
-            fault = consumers.load(chosen, self.units[name]) or self.prove(name, concerned, PROVE_SECONDS / LOADS)
+            fault = (
+                consumers.load(chosen, self.units[name])
+                or self.prove(name, concerned, PROVE_SECONDS / LOADS)
+                or ", ".join(self.credentials.missing(name, self.states, True))
+            )
             if not fault:
                 return ""
         return fault

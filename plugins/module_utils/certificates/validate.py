@@ -24,6 +24,7 @@ from .model import (
     ON_CHANGE,
     PRIVATE_CA,
     PROTOCOLS,
+    RESTART,
     SERVER,
     USAGES,
     build_certificate,
@@ -66,7 +67,7 @@ CERTIFICATE_KEYS = (
     "key_passphrase",
 )
 BROUGHT_KEYS = ("certificate_file", "key_file", "key_passphrase")
-SERVICE_KEYS = ("unit", "check", "on_change", "before_restart", "after_restart", "listeners")
+SERVICE_KEYS = ("unit", "check", "on_change", "before_restart", "after_restart", "credentials", "listeners")
 LISTENER_KEYS = ("address", "port", "server_name", "protocol", "require_client_certificate")
 ACME_KEYS = ("directory", "email", "terms_of_service_agreed", "server_trust_file", "challenge")
 ISSUER_KEYS = ("name", "kind", "generations", *ACME_KEYS, "trust_file", "system_trust")
@@ -191,6 +192,11 @@ def service_problems(entry: t.Any, names: t.Sequence[str], path: str) -> list[st
     for key, other in (("before_restart", "after_restart"), ("after_restart", "before_restart")):
         if entry.get(key) and not entry.get(other):
             found.append(f"{path}.{other}: is missing; what takes a service out of use and what puts it in go together")
+    credentials = entry.get("credentials")
+    if credentials is not None and not isinstance(credentials, bool):
+        found.append(f"{path}.credentials: {credentials!r} is not accepted; accepted are true and false")
+    elif credentials and entry.get("on_change") != RESTART:
+        found.append(f"{path}.on_change: must be {RESTART}, because systemd hands credentials over at a start only")
     listeners, wrong = as_list(entry.get("listeners"), f"{path}.listeners")
     found += wrong
     for index, listener in enumerate(listeners):

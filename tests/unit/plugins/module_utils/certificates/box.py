@@ -17,6 +17,7 @@ from typing import Any
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates import change, consumers, probe, x509
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.acme import Orders
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.bundles import Bundles
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.credentials import Credentials
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.model import (
     CertificateError,
     Directory,
@@ -75,6 +76,7 @@ class Box:
         self.renew: list[str] = []
         self.trust = SystemTrust(())
         self.bundles = Bundles(str(path / "trust"))
+        self.credentials = Credentials(self.store, str(path / "units"), str(path / "handed_over"))
         self.bundle_reason = f"{path}/trust/ca.pem is not that of ca"
         self.trusted = False
         self.keeper: change.Keeper | None = None
@@ -144,7 +146,15 @@ class Box:
 
     def change(self, arguments: dict[str, Any], check_mode: bool = False) -> change.Change:
         return change.Change(
-            arguments, check_mode, self.store, self.clock, self.trust, self.bundles, self.acme_server, self.keeper
+            arguments,
+            check_mode,
+            self.store,
+            self.clock,
+            self.trust,
+            self.bundles,
+            self.acme_server,
+            self.credentials,
+            self.keeper,
         )
 
     def plan(self, check_mode: bool = False, **wished: Any) -> dict[str, Any]:

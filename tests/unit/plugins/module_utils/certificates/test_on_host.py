@@ -46,7 +46,14 @@ class Lonely:
 
         def make(arguments: Any, check_mode: bool, alone: bool) -> change.Change:
             return change.Change(
-                arguments, check_mode, self.box.store, self.clock, self.box.trust, self.box.bundles, alone=alone
+                arguments,
+                check_mode,
+                self.box.store,
+                self.clock,
+                self.box.trust,
+                self.box.bundles,
+                alone=alone,
+                credentials=self.box.credentials,
             )
 
         self.capsys.readouterr()

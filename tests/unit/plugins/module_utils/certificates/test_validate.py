@@ -72,6 +72,8 @@ GOOD = [
     policy(usages=["server", "client"], services=[{**SERVICE, "listeners": [MUTUAL]}]),
     service(on_change="restart", check=[]),
     service(on_change="restart", before_restart=["/bin/drain", "a"], after_restart=["/bin/ready"]),
+    service(on_change="restart", credentials=True),
+    service(credentials=False),
     {**policy(), "renew": ["web"]},
     issuer(generations=[GENERATION, GENERATION]),
 ]
@@ -150,6 +152,8 @@ BAD = [
     (issuer(generations=GENERATION), "tls_issuers[0].generations: a dictionary", "first entry"),
     (issuer(generations=[{"key_file": "a"}]), "tls_issuers[0].generations[0].certificate_file: is missing", ""),
     (issuer(generations=[{**GENERATION, "key_passphrase": 5}]), "generations[0].key_passphrase: is not", "text"),
+    (service(credentials="yes"), "services[0].credentials: 'yes'", "true and false"),
+    (service(credentials=True), "services[0].on_change: must be restart", "at a start only"),
     (issuer(system_trust="yes"), "tls_issuers[0].system_trust: 'yes'", "true and false"),
     ({"issuers": [{**BROUGHT, "system_trust": True}]}, "tls_issuers[0].system_trust: there is nothing", "trust_file"),
     (issuer(trust_file="a.pem"), "tls_issuers[0].trust_file: is for the kinds files and acme", "generations"),
