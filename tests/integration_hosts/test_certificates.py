@@ -605,9 +605,8 @@ def test_a_service_that_may_not_read_the_key_gets_it_from_systemd(host: Host) ->
     assert "keyless: systemd does not give keyless.service the credentials that it should" in done["reasons"]
     assert host.shell(served).stdout.strip() == host.deployed("keyless")
     assert host.run(policy)["changed"] is False
-    host.shell(
-        "systemctl disable --now keyless.service; rm -r /etc/systemd/system/keyless.service*; rm -r /etc/bulwark/tls/keyless"
-    )
+    host.shell("systemctl disable --now keyless.service")
+    host.shell(f"rm -r /etc/systemd/system/keyless.service* {STORE}/keyless")
 
 
 def test_no_key_is_where_it_should_not_be(host: Host) -> None:
