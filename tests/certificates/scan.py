@@ -26,8 +26,8 @@ ABOVE_LOW = ("MEDIUM", "HIGH", "CRITICAL", "WARN", "FATAL")
 # All that it knows but the simulation of clients, which takes most of the time and is not judged.
 ASPECTS = ("--protocols", "--std", "--fs", "--server-preference", "--server-defaults", "--headers", "--vulnerable")
 SUITES = {
-    "nginx": {"ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-GCM-SHA256"},
-    "PostgreSQL": {"ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-AES128-GCM-SHA256"},
+    "nginx": {"ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"},
+    "PostgreSQL": {"ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-CHACHA20-POLY1305"},
 }
 OFFERED = {"SSLv2": False, "SSLv3": False, "TLS1": False, "TLS1_1": False, "TLS1_2": True, "TLS1_3": True}
 TARGETS = {"nginx": f"https://{WEB}:443", "PostgreSQL": f"--starttls postgres {DATABASE}:5432"}
