@@ -98,6 +98,7 @@ OnFailure={alarms}
 
 [Service]
 Type=oneshot
+ExecStartPre=-/bin/rm -f {RUNTIME}/{command}
 ExecStart={start}
 TimeoutStartSec=30min
 RuntimeDirectory={PREFIX}

@@ -39,6 +39,8 @@ def test_each_timer_has_a_service_that_runs_the_program_and_raises_the_alarm() -
         service, timer = (found[f"bulwark-certificates-{command}.{kind}"] for kind in ("service", "timer"))
         assert lines(service, "ExecStart") == [f"{sys.executable} -I {PROGRAM} {command}"]
         assert lines(service, "OnFailure") == [f"bulwark-certificates-alarm@{command}.service mail@%n.service"]
+        # What it said the last time must not be taken for what is wrong now.
+        assert lines(service, "ExecStartPre") == [f"-/bin/rm -f /run/bulwark-certificates/{command}"]
         assert lines(timer, "Persistent") == ["yes"]
         assert lines(timer, "RandomizedDelaySec") == ["1h"]
 
