@@ -396,7 +396,8 @@ def due(host: WebHost) -> dict[str, Any]:
         done = host.drive("deploy", arguments)
         assert done is not None
         if done["changed"]:
-            assert "web: two thirds of its life are over" in done["reasons"][0]
+            # On a machine that is busy, it may have been longer than that.
+            assert done["reasons"][0].startswith(("web: two thirds of its life are over", "web: it expired at"))
             return done
         time.sleep(1)
     pytest.fail("it is never due")
