@@ -41,6 +41,9 @@ CHATTER = re.compile(
     r"Ask for help|An unexpected error occurred|Certbot failed to authenticate|Hint:"
 )
 PROBLEM = re.compile(r"^ *Domain: *(.+)\n *Type: *(.+)\n *Detail: *(.+)$", re.MULTILINE)
+# certbot 2.1 on Python 3.11 stumbles over the server's words when it prints them; its log has them.
+LOGGED = re.compile(r"^acme\.messages\.Error: (.+)$", re.MULTILINE)
+LOG, LOG_BEGUN = "letsencrypt.log", "Saving debug log"
 LOST_ACCOUNT = "accountDoesNotExist"
 
 
@@ -107,7 +110,8 @@ class Orders:
         if output.startswith(f"{self.program} cannot be run"):
             raise CertificateError(f"{output}; install the package certbot, which the role tls does")
         if not done:
-            raise CertificateError(f"{directory.url} did not issue it: {said(output)}{advice(output, places)}")
+            words_said = said(output, _log(places) if LOG_BEGUN in output else "")
+            raise CertificateError(f"{directory.url} did not issue it: {words_said}{advice(words_said, places)}")
         try:
             answer = tuple(files.read_file(f"{places.work}/{ANSWER}/{file}") for file in (CERTIFICATE, CHAIN))
         except FileNotFoundError as error:
@@ -140,16 +144,25 @@ def words(directory: Directory, places: Places, request: str) -> tuple[str, ...]
     )  # fmt: skip
 
 
-def said(output: str) -> str:
-    """Return what certbot gives as the reason: each name with the server's own words, or else its last line."""
+def _log(places: Places) -> str:
+    """Return the log of this very call; certbot begins another file each time."""
+    try:
+        return files.read_file(f"{places.logs}/{LOG}").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def said(output: str, log: str = "") -> str:
+    """Return the reason in the server's own words, for each name if it says so, or else the last line of certbot."""
     problems = [f"{name.strip()}: {detail.strip()} ({kind.strip()})" for name, kind, detail in PROBLEM.findall(output)]
     lines = [line.strip() for line in output.splitlines() if line.strip() and not CHATTER.search(line)]
-    return ("; ".join(problems) or (lines or ["it says nothing"])[-1])[:SAID_AT_MOST]
+    last = (LOGGED.findall(log) or lines or ["it says nothing"])[-1]
+    return ("; ".join(problems) or last)[:SAID_AT_MOST]
 
 
-def advice(output: str, places: Places) -> str:
+def advice(words_said: str, places: Places) -> str:
     """Return what to do about a server that forgot whom it knew, which one does whose database is lost."""
-    return f"; if it lost its accounts, remove {places.config}/accounts" if LOST_ACCOUNT in output else ""
+    return f"; if it lost its accounts, remove {places.config}/accounts" if LOST_ACCOUNT in words_said else ""
 
 
 def unreachable(directory: Directory) -> str:

@@ -81,6 +81,28 @@ def test_the_words_of_the_server_are_handed_on() -> None:
     assert len(acme.said("x" * 5000)) == acme.SAID_AT_MOST
 
 
+STUMBLED = """Saving debug log to /l/letsencrypt.log
+Requesting a certificate for a.example.org
+An unexpected error occurred:
+AttributeError: can't set attribute
+"""
+STUMBLED_LOG = """2026-11-27 07:59:23,283:DEBUG:certbot._internal.log:Exiting abnormally:
+Traceback (most recent call last):
+acme.messages.Error: urn:ietf:params:acme:error:accountDoesNotExist :: The request specified no account :: not found.
+
+During handling of the above exception, another exception occurred:
+AttributeError: can't set attribute
+"""
+
+
+def test_the_words_that_certbot_stumbles_over_come_from_its_log() -> None:
+    words = acme.said(STUMBLED, STUMBLED_LOG)
+    assert words == "urn:ietf:params:acme:error:accountDoesNotExist :: The request specified no account :: not found."
+    assert "remove /c/public/accounts" in acme.advice(words, PLACES)
+    assert acme.said(STUMBLED, "") == "AttributeError: can't set attribute"
+    assert acme.said(REFUSED, STUMBLED_LOG).startswith("a.example.org: Non-200")
+
+
 def test_a_server_that_forgot_its_accounts_has_a_way_out() -> None:
     assert "remove /c/public/accounts" in acme.advice("urn:ietf:params:acme:error:accountDoesNotExist", PLACES)
     assert acme.advice(LIMITED, PLACES) == ""
@@ -187,6 +209,9 @@ def orders(path: Path, script: str) -> Orders:
     return Orders(Places(str(path / "c"), str(path / "w"), str(path / "l")), ME, str(program))
 
 
+LOGS = "log=${0%/*}/l/public/letsencrypt.log; echo 'acme.messages.Error: urn:limited :: slow down'"
+
+
 def test_an_order_leaves_the_certificate_and_nothing_else(tmp_path: Path, server: TLSServer, ca: pki.TestCA) -> None:
     answer(server, '{"newOrder": ""}')
     work = tmp_path / "w/public/answer"
@@ -212,6 +237,11 @@ def test_a_server_that_does_not_answer_is_not_asked_twice(tmp_path: Path) -> Non
     ("script", "words"),
     [
         ("echo too many certificates >&2; exit 1", "/dir did not issue it: too many certificates"),
+        (
+            f"echo Saving debug log; echo broken; {LOGS} > $log; exit 1",
+            "/dir did not issue it: urn:limited :: slow down",
+        ),
+        (f"{LOGS} > $log; echo wrong argument; exit 1", "/dir did not issue it: wrong argument"),
         ("echo Account registered.", "certbot ended well and left no certificate: it says nothing; see /"),
     ],
 )
