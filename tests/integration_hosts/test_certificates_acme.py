@@ -394,20 +394,10 @@ def renews_when_due(host: WebHost) -> bool:
     """Let the host's own unit run until two thirds of the life are over; returns whether it renewed then."""
     before, until = host.deployed("web"), time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
-<<<<<<< HEAD
         if host.shell(f"systemctl start {RENEWAL}", check=False).returncode != 0:
             return False
         if host.deployed("web") != before:
             return True
         # More than five starts in ten seconds are too many for systemd.
         time.sleep(3)
-=======
-        done = host.drive("deploy", arguments)
-        assert done is not None
-        if done["changed"]:
-            # On a machine that is busy, it may have been longer than that.
-            assert done["reasons"][0].startswith(("web: two thirds of its life are over", "web: it expired at"))
-            return done
-        time.sleep(1)
->>>>>>> tls-acme
     pytest.fail("it is never due")
