@@ -280,7 +280,7 @@ def test_listeners_that_ask_nobody_are_not_applicable(store: Store) -> None:
 # Lives and issuers
 
 
-LIFE = {"life_days": {"at_most": 90}}
+LIFE: dict[str, Any] = {"life_days": {"at_most": 90}}
 
 
 @pytest.mark.parametrize(
