@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -290,7 +290,9 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Host]]
 
 
 @contextlib.contextmanager
-def disposable(group: str, directory: Path, packages: str) -> Iterator[dict[str, Host]]:
+def disposable(
+    group: str, directory: Path, packages: str, prepare: Callable[[Host], None] | None = None
+) -> Iterator[dict[str, Host]]:
     """Make hosts that serve certificates which the role has issued."""
     controller = Controller(directory)
     try:
@@ -303,7 +305,7 @@ def disposable(group: str, directory: Path, packages: str) -> Iterator[dict[str,
         )
         hosts = {release: Host(release, ssh_config, inventory, controller) for release in RELEASES}
         for host in hosts.values():
-            set_up(host)
+            (prepare or set_up)(host)
         yield hosts
     finally:
         subprocess.run([*HOSTS, "down", "--group", group], check=True, timeout=300)

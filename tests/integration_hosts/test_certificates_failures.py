@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -26,7 +25,6 @@ from cryptography.x509.oid import NameOID
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates import x509
 from tests.integration_hosts.test_certificates import (
-    HOSTS,
     NGINX,
     PACKAGES,
     POSTGRESQL,
@@ -36,6 +34,7 @@ from tests.integration_hosts.test_certificates import (
     Controller,
     Host,
     assert_no_secret,
+    disposable,
 )
 from tests.unit.plugins.module_utils.certificates import pki
 
@@ -341,23 +340,9 @@ def test_there_are_enough_cases() -> None:
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Host]]:
-    group = f"tls-controls-{os.getpid()}"
-    controller = Controller(tmp_path_factory.mktemp("controller"))
     packages = f"{PACKAGES},python3-cryptography,faketime,e2fsprogs"
-    try:
-        install = [word for release in RELEASES for word in ("--install", f"{release}={packages}")]
-        names = [f"{release}={release}" for release in RELEASES]
-        subprocess.run([*HOSTS, "up", "--group", group, *install, *names], check=True, timeout=900)
-        ssh_config, inventory = (
-            subprocess.run([*HOSTS, what, "--group", group], capture_output=True, text=True, check=True).stdout.strip()
-            for what in ("ssh-config", "inventory")
-        )
-        hosts = {release: Host(release, ssh_config, inventory, controller) for release in RELEASES}
-        for host in hosts.values():
-            set_up(host)
+    with disposable(f"tls-failures-{os.getpid()}", tmp_path_factory.mktemp("controller"), packages, set_up) as hosts:
         yield hosts
-    finally:
-        subprocess.run([*HOSTS, "down", "--group", group], check=True, timeout=300)
 
 
 def set_up(host: Host) -> None:
