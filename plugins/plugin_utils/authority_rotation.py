@@ -91,8 +91,8 @@ def decide(
     signed = [index for index, candidate in enumerate(candidates) if candidate.key_identifier in present]
     signer = max([allowed, *signed])
     refusals = [
-        f"the CA {subject} cannot be dropped yet: {_some(users)}; name it in generations before the last one and run "
-        "this on all hosts"
+        f"the CA {subject} cannot be dropped yet ({_some(users)}); name it in generations before the last one and "
+        "run this on all hosts"
         for root, subject in foreign_roots(candidates, issuer, own).items()
         for users in [_still_used(hosts, issuer, root)]
         if users
@@ -149,11 +149,12 @@ def _does_not_trust(observation: Observation | None, issuer: str, root: str, sys
     """Return why not every consumer on a host is known to trust a root; one that had no run yet needs none."""
     if observation is None:
         return [NOT_OBSERVED]
-    found = [
-        f"does not trust it for {certificate['name']}"
+    without = [
+        str(certificate["name"])
         for certificate in _certificates(observation, issuer)
         if root not in {trusted["fingerprint"] for trusted in certificate["trusted"]}
     ]
+    found = [f"does not trust it for {', '.join(without)}"] if without else []
     bundle = _bundle(observation, issuer)
     if bundle is not None and root not in {trusted["fingerprint"] for trusted in bundle}:
         found.append("does not trust it in its bundle")
@@ -170,11 +171,16 @@ def _still_used(hosts: t.Mapping[str, Observation | None], issuer: str, root: st
         if observation is None:
             found.append(f"{host} {NOT_OBSERVED}")
             continue
-        for certificate in _certificates(observation, issuer):
-            if certificate["root"].startswith(root):
-                found.append(f"{host} presents {certificate['name']}, which it signed")
-            else:
-                found += [f"{host} {fault}" for fault in certificate["faults"]]
+        presented = [entry for entry in _certificates(observation, issuer) if entry["root"].startswith(root)]
+        if presented:
+            names = ", ".join(str(certificate["name"]) for certificate in presented)
+            found.append(f"{host} presents what it signed: {names}")
+        found += [
+            f"{host} {fault}"
+            for certificate in _certificates(observation, issuer)
+            if certificate not in presented
+            for fault in certificate["faults"]
+        ]
     return found
 
 
@@ -195,4 +201,4 @@ def _certificates(observation: Observation | None, issuer: str) -> list[t.Mappin
 
 def _some(texts: t.Sequence[str]) -> str:
     more = len(texts) - SHOWN_AT_MOST
-    return ", ".join(texts[:SHOWN_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+    return "; ".join(texts[:SHOWN_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -334,7 +334,10 @@ def test_an_old_ca_that_is_in_use_is_not_dropped(files: Path, ca: pki.TestCA, fo
     action = Action(files, **values)
     done = run_on_first(action, observed(following, ca, following), observed(ca, ca, following))
     assert done["failed"] is True
-    assert "tls_issuers[0].generations: the CA CN=root cannot be dropped yet: second presents web" in done["msg"]
+    assert (
+        "tls_issuers[0].generations: the CA CN=root cannot be dropped yet (second presents what it signed: web)"
+        in done["msg"]
+    )
     assert action.calls == []
     done = run_on_first(Action(files, **values), observed(following, ca, following), observed(following, following))
     assert "failed" not in done
