@@ -252,8 +252,9 @@ def test_a_server_that_is_out_of_reach_leaves_the_old_one(host: WebHost) -> None
     staged = host.keys()
     stranger = host.controller.file("stranger.pem", host.controller.stranger.generation.root)
     done = host.run(host.wish(issuer=host.issuer(server_trust_file=stranger)))
-    # What is deployed came from here, so nothing is due.
-    assert done["changed"] is False
+    # What is deployed came from here, so nothing is due; the host only keeps the other policy.
+    assert done["failed"] is False
+    assert host.shows() == before
     done = host.run(host.wish(host.mail, issuer=host.issuer(server_trust_file=stranger)))
     assert done["failed"] is True
     assert f"{DIRECTORY} has a certificate that server_trust_file does not vouch for: unable to get" in done["msg"]
