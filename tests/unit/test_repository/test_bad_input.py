@@ -219,7 +219,12 @@ BAD: list[tuple[Variables, str, str, str]] = [
     ),
     ({"tls_certificates": [certificate()]}, "tls_certificates[0].issuer", "'brought'", "tls_issuers has none"),
     ({"tls_issuers": [acme(directory="http://a.example.org/")]}, "tls_issuers[0].directory", "'http://a", "https://"),
-    ({"tls_issuers": [acme(challenge={"kind": "http"})]}, "tls_issuers[0].challenge", "webroot", "not both"),
+    (
+        {"tls_issuers": [acme(challenge={"kind": "http"}, terms_of_service_agreed=True)]},
+        "tls_issuers[0].challenge",
+        "webroot",
+        "not both",
+    ),
     ({"tls_issuers": [acme()]}, "tls_issuers[0].terms_of_service_agreed", "must be true", "read the terms"),
     (
         {
