@@ -72,8 +72,15 @@ def typed(values: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], list[str]]:
     found = option_problems(values, specification)
     if found:
         return {}, found
-    result = ArgumentSpecValidator(specification).validate(dict(values))
+    result = ArgumentSpecValidator(specification).validate(unpacked(values))
     return result.validated_parameters, list(result.error_messages)
+
+
+def unpacked(value: t.Any) -> t.Any:
+    """Return plain containers: the validator copies what it is given, and each of Ansible's own has a templar in it."""
+    if isinstance(value, t.Mapping):
+        return {key: unpacked(entry) for key, entry in value.items()}
+    return [unpacked(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def baseline_policy(

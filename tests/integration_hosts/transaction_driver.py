@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,12 +174,12 @@ def rehearsal(address: str, address_6: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    operations = {
+    operations: dict[str, Callable[..., Any]] = {
         "prepare": prepare, "look": look, "apply": apply, "killed": killed, "hung": hung, "commit": commit,
         "rollback": rollback, "rehearsal": rehearsal, "status": Engine().status, "settle": Engine().settle,
     }  # fmt: skip
     try:
-        answer = operations[sys.argv[1]](*sys.argv[2:])  # type: ignore[operator]
+        answer = operations[sys.argv[1]](*sys.argv[2:])
     except TransactionError as error:
         answer = {"error": str(error)}
     print(json.dumps(answer))

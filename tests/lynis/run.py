@@ -42,6 +42,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / ".ansible/collections")]
 
+# A program of its own finds them only now.
 from ansible_collections.bulwark.hardening.plugins.plugin_utils import baseline_policy, catalogue  # noqa: E402
 from tests.lynis.breakages import BREAKAGES  # noqa: E402
 

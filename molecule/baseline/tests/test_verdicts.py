@@ -34,8 +34,8 @@ def by_id(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_stock_host_is_weak_and_a_hardened_one_is_not(now: dict[str, Any], target: str) -> None:
-    stock, hardened = by_id(json.loads((STOCK / f"{target}.json").read_text())), by_id(now[target])
+def test_a_stock_host_is_weak_and_a_hardened_one_is_not(observed: dict[str, Any], target: str) -> None:
+    stock, hardened = by_id(json.loads((STOCK / f"{target}.json").read_text())), by_id(observed[target])
     assert {kind: stock[name]["verdict"] for kind, name in WEAK.items()} == dict.fromkeys(WEAK, "fail")
     expected = {"OS-77": "pending"}
     found = {name: hardened[name]["verdict"] for name in WEAK.values()}
@@ -43,23 +43,23 @@ def test_a_stock_host_is_weak_and_a_hardened_one_is_not(now: dict[str, Any], tar
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_nothing_fails_but_what_is_left_to_a_person(now: dict[str, Any], target: str) -> None:
-    controls = now[target]["controls"]
+def test_nothing_fails_but_what_is_left_to_a_person(observed: dict[str, Any], target: str) -> None:
+    controls = observed[target]["controls"]
     bad = [control for control in controls if control["verdict"] in ("fail", "unknown") and not control["reported"]]
     assert bad == []
     assert sum(control["verdict"] == "pass" for control in controls) >= 65
 
 
-def test_a_waiver_shows_with_what_is_observed(now: dict[str, Any]) -> None:
-    waived = [control for control in now["plain12"]["controls"] if control["verdict"] == "waived"]
+def test_a_waiver_shows_with_what_is_observed(observed: dict[str, Any]) -> None:
+    waived = [control for control in observed["plain12"]["controls"] if control["verdict"] == "waived"]
     assert [control["id"] for control in waived] == ["OS-46"]
     assert waived[0]["waiver"]["owner"] == "the tests"
     assert waived[0]["verdict_without_waiver"] == "fail"
-    assert by_id(now["stack13"])["OS-46"]["verdict"] == "pass"
+    assert by_id(observed["stack13"])["OS-46"]["verdict"] == "pass"
 
 
-def test_a_switch_shows_as_the_reason(now: dict[str, Any]) -> None:
-    forwarding = by_id(now["stack13"])["OS-13"]
+def test_a_switch_shows_as_the_reason(observed: dict[str, Any]) -> None:
+    forwarding = by_id(observed["stack13"])["OS-13"]
     assert forwarding["verdict"] == "not_applicable"
     assert "containers" in forwarding["reason"]
-    assert by_id(now["plain12"])["OS-13"]["verdict"] == "pass"
+    assert by_id(observed["plain12"])["OS-13"]["verdict"] == "pass"

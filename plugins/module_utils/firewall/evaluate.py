@@ -137,7 +137,7 @@ def covers(outer: Entry, inner: Entry) -> bool:
 
 def within(inner: Network, outer: Network) -> bool:
     """Return whether the first network lies inside the second."""
-    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]  # of one family
 
 
 def shadowed(entries: t.Sequence[Entry]) -> list[tuple[Entry, Entry]]:

@@ -51,7 +51,7 @@ def counted(kind: str) -> None:
     setattr(Connection, kind, method)
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]
+class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core is not annotated
     """Loaded before the workers fork, so that the counted methods are in every one of them."""
 
     CALLBACK_VERSION = 2.0

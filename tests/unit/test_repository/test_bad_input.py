@@ -314,6 +314,10 @@ def test_every_host_says_what_is_wrong_with_its_own_value(refused: Run) -> None:
     assert wrong == {}
 
 
+def test_nobody_has_to_look_for_it_among_warnings(refused: Run) -> None:
+    assert "WARNING" not in refused.output
+
+
 def test_a_good_host_is_not_touched_for_the_bad_ones(refused: Run) -> None:
     message = refused.messages["good"]
     assert message.startswith("this host was not touched, because a policy was refused, that of bad00, bad01")

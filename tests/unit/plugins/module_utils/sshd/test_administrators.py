@@ -39,7 +39,7 @@ pubkeyacceptedalgorithms ssh-ed25519,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-5
 """
 WHERE = Circumstances(client_address="192.0.2.7", today=20000, shells=("/bin/sh", "/bin/bash"))
 FILE = FileFact("/home/admin/.ssh/authorized_keys", f"{ED25519}\n")
-ADMIN = Account("admin", home="/home/admin", shell="/bin/bash", groups=("admin", "sudo"), authorized_keys=(FILE,))  # noqa: S604
+ADMIN = Account("admin", home="/home/admin", shell="/bin/bash", groups=("admin", "sudo"), authorized_keys=(FILE,))  # noqa: S604 - the shell of an account, none that runs
 
 
 def account(**changes: Any) -> Account:
@@ -53,8 +53,8 @@ def with_keys(text: str, insecure: str = "") -> Account:
 CASES: list[tuple[str, Account, str, Trust, str]] = [
     ("a key", ADMIN, "", Trust(), ""),
     ("no such user", Account("ghost", exists=False), "", Trust(), "there is no such user"),
-    ("nologin", account(shell="/usr/sbin/nologin"), "", Trust(), "lets nobody in"),  # noqa: S604
-    ("odd shell", account(shell="/opt/sh"), "", Trust(), "not listed in /etc/shells"),  # noqa: S604
+    ("nologin", account(shell="/usr/sbin/nologin"), "", Trust(), "lets nobody in"),  # noqa: S604 - the shell of an account, none that runs
+    ("odd shell", account(shell="/opt/sh"), "", Trust(), "not listed in /etc/shells"),  # noqa: S604 - the shell of an account, none that runs
     ("expired account", account(expires_day=20000), "", Trust(), "the account has expired"),
     ("expires tomorrow", account(expires_day=20001), "", Trust(), ""),
     ("locked, PAM", account(password="!"), "", Trust(), ""),

@@ -446,7 +446,7 @@ class TestPredecessors:
             if host.clock.boottime() >= deadline:
                 host.systemd.fire()
 
-        host.clock.sleep = sleep_and_fire  # type: ignore[method-assign]
+        host.clock.sleep = sleep_and_fire  # type: ignore[method-assign]  # time passes here
         engine = host.engine()
         assert engine.settle()["phase"] == "ROLLED_BACK"
         assert deadline <= host.clock.boottime() < deadline + 2
@@ -461,7 +461,7 @@ class TestPredecessors:
             if phase_of(host, transaction) is Phase.APPLIED:
                 transaction.commit(transaction.nonce, LOGINS, nothing)
 
-        host.clock.sleep = sleep_and_commit  # type: ignore[method-assign]
+        host.clock.sleep = sleep_and_commit  # type: ignore[method-assign]  # time passes here
         assert host.engine().settle()["phase"] == "COMMITTED"
         assert host.listing() != host.old
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,10 +83,12 @@ def test_a_write_survives_a_power_cut_at_every_step(host: Host, power: Power) ->
         (lambda path: (path.unlink(), path.mkdir()), "is not a regular file"),
     ],
 )
-def test_a_journal_that_cannot_be_trusted_stops_the_run_and_is_kept(host: Host, damage: object, message: str) -> None:
+def test_a_journal_that_cannot_be_trusted_stops_the_run_and_is_kept(
+    host: Host, damage: Callable[[Path], object], message: str
+) -> None:
     transaction = host.armed()
     newest = max(Path(host.root, transaction.id, "journal").iterdir())
-    damage(newest)  # type: ignore[operator]
+    damage(newest)
     host.change()
     changed = host.listing()
     for attempt in (host.begin, lambda: host.engine().resume(transaction.id), host.engine().status):
