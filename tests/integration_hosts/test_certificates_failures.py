@@ -220,7 +220,7 @@ CASES = (
     ),
     Case(
         "another run that does not end",
-        "has been working on /etc/bulwark/tls for a minute; wait for its end and repeat",
+        "has been working on /etc/bulwark/tls for 60 seconds; wait for its end and repeat",
         f"systemd-run --quiet --unit holder flock {STORE}/.lock sleep 600; sleep 1",
         "systemctl stop holder",
     ),
