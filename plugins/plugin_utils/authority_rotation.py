@@ -154,7 +154,7 @@ def _does_not_trust(observation: Observation | None, issuer: str, root: str, sys
         for certificate in _certificates(observation, issuer)
         if root not in {trusted["fingerprint"] for trusted in certificate["trusted"]}
     ]
-    found = [f"does not trust it for {', '.join(without)}"] if without else []
+    found = [f"does not trust it for {_some(without, ', ')}"] if without else []
     bundle = _bundle(observation, issuer)
     if bundle is not None and root not in {trusted["fingerprint"] for trusted in bundle}:
         found.append("does not trust it in its bundle")
@@ -173,8 +173,8 @@ def _still_used(hosts: t.Mapping[str, Observation | None], issuer: str, root: st
             continue
         presented = [entry for entry in _certificates(observation, issuer) if entry["root"].startswith(root)]
         if presented:
-            names = ", ".join(str(certificate["name"]) for certificate in presented)
-            found.append(f"{host} presents what it signed: {names}")
+            names = [str(certificate["name"]) for certificate in presented]
+            found.append(f"{host} presents what it signed: {_some(names, ', ')}")
         found += [
             f"{host} {fault}"
             for certificate in _certificates(observation, issuer)
@@ -199,6 +199,6 @@ def _certificates(observation: Observation | None, issuer: str) -> list[t.Mappin
     return [entry for entry in (observation or {}).get("certificates") or () if entry["issuer"] == issuer]
 
 
-def _some(texts: t.Sequence[str]) -> str:
+def _some(texts: t.Sequence[str], separator: str = "; ") -> str:
     more = len(texts) - SHOWN_AT_MOST
-    return "; ".join(texts[:SHOWN_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+    return separator.join(texts[:SHOWN_AT_MOST]) + (f" and {more} more" if more > 0 else "")

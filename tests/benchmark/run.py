@@ -8,30 +8,31 @@
 ``policy`` is what the host itself needs for the firewall policy: the time of the module's calls, which plan, rehearse,
 apply and commit; without Ansible's start and without the logins that prove a change. ``controls`` are those that pass,
 of all that were observed, and the seconds that the host took to observe them.
-The counts are checked against the budget and decide the exit code, and so do the times of 1,000 rules and of the
-controls. A sample asserts no time.
+The counts are checked against the budget and decide the exit code, and so do the times of 1,000 rules, of the controls,
+and of 200 certificates of which none is due, each behind nginx. A sample asserts no time.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
-import json
-import os
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / ".ansible/collections")]
+
+from tests.benchmark.certificates import certificates  # noqa: E402
+from tests.benchmark.recording import record  # noqa: E402
+
 HOSTS = [sys.executable, str(ROOT / "molecule/shared/hosts.py")]
 GROUP = "bench"
 TARGETS = {"ufw": "debian13", "firewalld": "debian13"}
+SERVER = "server"
 # Remote calls of all roles but controls together, facts and packages included, on a converged host.
 CONVERGED_CALLS = 30
 CONTROLS_CALLS = 1
@@ -39,6 +40,8 @@ CONTROLS_SECONDS = 3.0
 RULE_COUNTS = (10, 100, 1000)
 MANY_RULES = 1000
 MANY_RULES_SECONDS = 5.0
+MANY_CERTIFICATES = 200
+MANY_CERTIFICATES_IN_A_SAMPLE = 20
 POLICY_ACTION = "bulwark.hardening.firewall"
 
 
@@ -61,36 +64,22 @@ class Run:
 
 def measure(inventory: Path, host: str, variables: dict[str, Any], *arguments: str) -> Run:
     """Run the site playbook and count what crosses the connection."""
-    with tempfile.TemporaryDirectory() as folder:
-        record = Path(folder) / "calls"
-        record.touch()
-        environment = {
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins"),
-            "ANSIBLE_CALLBACKS_ENABLED": "remote_calls",
-            "REMOTE_CALLS_FILE": str(record),
-        }
-        command = [
-            *("ansible-playbook", "-i", str(inventory), str(ROOT / "playbooks/site.yml")),
-            *("--limit", host, "-e", json.dumps(variables), *arguments),
-        ]
-        started = time.monotonic()
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        seconds = time.monotonic() - started
-        if done.returncode != 0:
-            raise SystemExit(f"the run failed:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
-        made = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
-        controls = next(call for call in made if call["kind"] == "controls")
-        made.remove(controls)
-        calls = collections.Counter(call["role"].rpartition(".")[2] or "playbook" for call in made)
-        policy_seconds = sum(call["seconds"] for call in made if call["action"] == POLICY_ACTION)
-        recap = done.stdout.rpartition("PLAY RECAP")[2]
-        changed = int(recap.partition("changed=")[2].split()[0])
-        counts = controls["counts"]
-        return Run(
-            seconds, policy_seconds, changed, dict(calls), counts["pass"], sum(counts.values()), controls["seconds"]
-        )
+    done = record(inventory, ROOT / "playbooks/site.yml", host, variables, *arguments)
+    made = list(done.calls)
+    controls = next(call for call in made if call["kind"] == "controls")
+    made.remove(controls)
+    calls = collections.Counter(call["role"].rpartition(".")[2] or "playbook" for call in made)
+    policy_seconds = sum(call["seconds"] for call in made if call["action"] == POLICY_ACTION)
+    counts = controls["counts"]
+    return Run(
+        done.seconds,
+        policy_seconds,
+        done.changed,
+        dict(calls),
+        counts["pass"],
+        sum(counts.values()),
+        controls["seconds"],
+    )
 
 
 def policy(backend: str, count: int) -> dict[str, Any]:
@@ -135,8 +124,9 @@ def main() -> int:
     targets = {"ufw": TARGETS["ufw"]} if arguments.sample else TARGETS
     counts = RULE_COUNTS[::2] if arguments.sample else RULE_COUNTS
     subprocess.run([*HOSTS, "down", "--group", GROUP], check=True, stdout=subprocess.DEVNULL)
-    wishes = [f"{name}={release}" for name, release in targets.items()]
-    started = subprocess.run([*HOSTS, "up", "--group", GROUP, *wishes], check=True, stdout=subprocess.PIPE, text=True)
+    wishes = [f"{name}={release}" for name, release in {**targets, SERVER: "debian13"}.items()]
+    up = [*HOSTS, "up", "--group", GROUP, "--install", f"{SERVER}=nginx", *wishes]
+    started = subprocess.run(up, check=True, stdout=subprocess.PIPE, text=True)
     inventory = Path(started.stdout.strip().splitlines()[-1])
     print(f"{'run':<34} {'seconds':>7} {'policy':>7} {'calls':>6} {'changed':>8} {'controls':>13}  calls per role")
     problems = []
@@ -168,6 +158,16 @@ def main() -> int:
         many = {run.total for name, run in runs.items() if "rules, first" in name}
         if len(many) > 1:
             problems.append(f"{backend}: calls grow with the number of rules: {sorted(many)}")
+    ssh_config = subprocess.run([*HOSTS, "ssh-config", "--group", GROUP], check=True, stdout=subprocess.PIPE, text=True)
+    lines, over = certificates(
+        inventory,
+        SERVER,
+        ("ssh", "-F", ssh_config.stdout.strip(), f"root@{SERVER}"),
+        MANY_CERTIFICATES_IN_A_SAMPLE if arguments.sample else MANY_CERTIFICATES,
+        timed=not arguments.sample,
+    )
+    limits += lines
+    problems += over
     if not arguments.keep:
         subprocess.run([*HOSTS, "down", "--group", GROUP], check=True, stdout=subprocess.DEVNULL)
     print("\n".join(limits))

@@ -186,11 +186,10 @@ class World:
         for server in self.servers:
             server.proves()
 
-    def client(self, *words: str, **options: Any) -> Run:
+    def client(self, *words: str, check: bool = False, **options: Any) -> Run:
         """Run a command on the client's host."""
-        return subprocess.run(
-            ["ssh", "-F", self.ssh_config, f"root@{CLIENT}", *words], capture_output=True, text=True, **options
-        )
+        ssh = ["ssh", "-F", self.ssh_config, f"root@{CLIENT}"]
+        return subprocess.run([*ssh, *words], capture_output=True, text=True, check=check, **options)
 
     def targets(self) -> list[dict[str, Any]]:
         return [

@@ -123,6 +123,10 @@ def test_an_old_ca_is_dropped_once_nothing_chains_to_it() -> None:
         (shows(certificate("a", "ab")), "host2 presents what it signed: web"),
         (None, "host2 was not observed"),
         (shows(certificate("b", "ab", "web: [::1]:443 serves another one")), "serves another one"),
+        (
+            shows(*(certificate("a", "ab", name=f"web{number}") for number in range(7))),
+            "host2 presents what it signed: web0, web1, web2, web3, web4 and 2 more)",
+        ),
     ],
 )
 def test_it_is_not_dropped_while_anything_may_chain_to_it(other: Any, words: str) -> None:

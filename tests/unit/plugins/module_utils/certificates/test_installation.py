@@ -96,6 +96,10 @@ def test_all_is_put_there_once(machine: Machine) -> None:
 def test_what_differs_is_named_and_mended(machine: Machine) -> None:
     machine.apply()
     unit = Path(machine.places.units, "bulwark-certificates-renew.service")
+
+    def disable() -> None:
+        machine.systemd.enabled.clear()
+
     changes: list[tuple[Any, str]] = [
         (lambda: unit.write_text("[Service]\n"), str(unit)),
         (unit.unlink, str(unit)),
@@ -103,7 +107,7 @@ def test_what_differs_is_named_and_mended(machine: Machine) -> None:
         (lambda: Path(machine.places.policy).write_text("{"), "policy.json"),
         (lambda: Path(machine.places.program).write_bytes(b"other"), "certificates.pyz"),
         (
-            lambda: machine.systemd.enabled.clear(),
+            disable,
             "bulwark-certificates-renew.timer, bulwark-certificates-report.timer does not",
         ),
     ]

@@ -39,9 +39,9 @@ WISHED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def kept(tmp_path: Path, wished: dict[str, Any] = WISHED) -> dict[str, Any]:
+def kept(tmp_path: Path) -> dict[str, Any]:
     path = tmp_path / "policy.json"
-    path.write_bytes(policy.pack(wished))
+    path.write_bytes(policy.pack(WISHED))
     return policy.read(str(path))
 
 
