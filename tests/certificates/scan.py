@@ -18,6 +18,7 @@ EXPLAINED = {
     "cert_revocation": "nobody asks a private CA for revocations; a short life takes their place",
     "engine_problem": "is about OpenSSL on the host of the scanner",
     "sessionresumption_ticket": "the scanner does not wait for the tickets of TLS 1.3; none is of any use",
+    "sessionresumption_ID": "the same, since OpenSSL gives such tickets the name of session IDs",
 }
 # What begins in clear is never graded; nobody can talk a client out of TLS that insists on it, as sslmode=verify-full.
 STARTS_IN_CLEAR = "STARTTLS is prone to MITM"
