@@ -16,6 +16,11 @@ WORKERS = 3
 IMAGES = "images"
 # Emulated machines take longer than a test run may; ./dev soak has them.
 MACHINES = "virtual-machine"
+# Killed programs are among the tests of the hosts.
+ROTATION_SAMPLE = (
+    *("--seed=1", "--connections=2000", "--points=2"),
+    *(f"--part={part}" for part in ("load", "scan", "restart", "lost")),
+)
 TYPED_PACKAGES = ("ansible_collections.bulwark.hardening.plugins", "disposable_hosts", "tools")
 
 
@@ -41,7 +46,7 @@ def groups() -> dict[str, list[Step]]:
         "rotation": [
             Step(
                 "rotation",
-                [[PYTHON, "tests/certificates/run.py", "--seed=1", "--connections=2000", "--points=2"]],
+                [[PYTHON, "tests/certificates/run.py", *ROTATION_SAMPLE]],
                 after=[IMAGES],
             )
         ],

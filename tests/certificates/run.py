@@ -5,6 +5,7 @@
 
     python tests/certificates/run.py                        every part, with 10,000 connections to each service
     python tests/certificates/run.py --part load --connections 50000
+    python tests/certificates/run.py --part killed --kills 20
 
 Two servers with nginx and PostgreSQL, and a client on a host of its own that verifies chain and name with what it
 trusts at that moment. No connection may fail. Prints a line for each step; ends with 1 when a part failed.
@@ -25,10 +26,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / ".ansible/collections")]
 from tests.certificates.lost import lost  # noqa: E402
 from tests.certificates.restarts import restarts  # noqa: E402
 from tests.certificates.scan import scan  # noqa: E402
-from tests.certificates.world import Failed, Load, World, directory_in_memory  # noqa: E402
+from tests.certificates.world import GROUP, Failed, Load, World, directory_in_memory  # noqa: E402
+from tests.integration_hosts.test_certificates import PACKAGES, disposable, kill_and_finish  # noqa: E402
 
 SERVICES = ("nginx", "PostgreSQL")
-PARTS = ("load", "scan", "restart", "lost")
+PARTS = ("load", "scan", "restart", "lost", "killed")
 
 
 def rotations(world: World, connections: int) -> None:
@@ -78,10 +80,21 @@ def steps(world: World, in_one_run: bool) -> list[tuple[str, Callable[[], object
     ]
 
 
+def killed(kills: int) -> None:
+    """Kill the program on the host, on each release, at so many of its steps, or at every one."""
+    with directory_in_memory() as directory, disposable(f"{GROUP}-killed", Path(directory), PACKAGES) as hosts:
+        for name, host in hosts.items():
+            times, wished, total = kill_and_finish(host, kills)
+            print(f"{name}: killed at {times} of {total} steps, and always finished by the next run", flush=True)
+            if times < wished * 5 // 6:
+                raise Failed(f"{name}: only {times} of {wished} runs were killed")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--connections", type=int, default=10_000, help="to each service, of both servers together")
     parser.add_argument("--points", type=int, default=20, help="moments at which the controller is lost")
+    parser.add_argument("--kills", type=int, default=1_000, help="steps on the host at which the program is killed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true", help="leave out the moments that passed with the same seed")
     parser.add_argument("--part", action="append", choices=PARTS, help="all of them unless some are named")
@@ -95,6 +108,7 @@ def main() -> int:
         "scan": scan,
         "restart": lambda world: restarts(world, arguments.connections // 5, arguments.seed),
         "lost": lambda world: lost(world, arguments.seed, arguments.points, arguments.resume),
+        "killed": lambda _world: killed(arguments.kills),
     }
     failed = []
     started = time.monotonic()

@@ -487,7 +487,7 @@ def test_a_listener_that_serves_an_older_certificate_is_reloaded(host: Host) -> 
     assert host.run(policy)["changed"] is False
 
 
-POINTS = 24
+KILLS = 24
 
 
 def told(host: Host, policy: dict[str, Any], **values: Any) -> dict[str, Any]:
@@ -522,16 +522,21 @@ def attempt(
     return [planned["steps"], done["steps"]]
 
 
-def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(host: Host) -> None:
+def kill_and_finish(host: Host, points: int) -> tuple[int, int, int]:
+    """Kill a run at so many steps, or at each if there are fewer, and let the next one finish it.
+
+    Returns how often it was killed, how often it should have been, and the number of steps.
+    """
     wishes = [host.policy((WEB, name)) for name in ("one.example.org", "two.example.org")]
     attempt(host, wishes[0])
     steps = attempt(host, wishes[1])
     assert steps
     total = sum(steps)
+    points = min(points, total)
     killed = 0
-    for number in range(POINTS):
+    for number in range(points):
         policy = wishes[number % 2]
-        point = number * total // POINTS
+        point = number * total // points
         plan_at, deploy_at = (point, -1) if point < steps[0] else (-1, point - steps[0])
         killed += attempt(host, policy, plan_at, deploy_at) is None
         # Whatever was interrupted: what is served is valid, and what is deployed belongs together.
@@ -545,13 +550,20 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(host: Host) -> No
         assert again is not None
         assert again["changed"] is False, (number, point, again["reasons"])
         assert host.shell(f"find {STORE} -name '.bulwark-*'").stdout == ""
-    print(f"{host.name}: killed at {killed} of {POINTS} points of {total} steps")
-    assert killed >= 20
     # The driver lets the host keep nothing, so the action has that to do.
-    policy = wishes[(POINTS - 1) % 2]
+    policy = wishes[(points - 1) % 2]
     (reason,) = host.run(policy)["reasons"]
     assert "policy.json" in reason
     assert host.run(policy)["changed"] is False
+    return killed, points, total
+
+
+def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(host: Host) -> None:
+    """As many on both releases together as there must be; tests/certificates/run.py has every step."""
+    killed, points, total = kill_and_finish(host, KILLS // len(RELEASES))
+    print(f"{host.name}: killed at {killed} of {points} points of {total} steps")
+    # How often a listener is asked differs, so the last points may be behind the end.
+    assert killed >= points * 5 // 6
 
 
 MANY = 200
