@@ -219,7 +219,8 @@ options:
         type: str
       email:
         description:
-          - With the kind V(acme), whom the server may write to. Unset means nobody. It is told when the account is made.
+          - With the kind V(acme), whom the server may write to. Unset means nobody. The server is told when the account
+            is made.
         type: str
       terms_of_service_agreed:
         description: With the kind V(acme), must be V(true), by which you agree to the terms of the server.
