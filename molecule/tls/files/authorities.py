@@ -4,7 +4,7 @@
 """Make the CAs of this scenario: authorities.py DIRECTORY.
 
 A root, a CA below it that signs, whose key has a passphrase, two more that take their place, and a CA that nobody
-trusts, with a client's certificate.
+trusts, with a client's certificate; and a client's certificate of the root that has expired.
 """
 
 from __future__ import annotations
@@ -23,6 +23,19 @@ authorityKeyIdentifier=keyid
 basicConstraints=critical,CA:FALSE
 extendedKeyUsage=clientAuth
 subjectAltName=DNS:client.example.org
+"""
+# `openssl x509` cannot sign for a time that is over.
+REGISTER = """
+[ca]
+default_ca=root
+[root]
+database=register
+new_certs_dir=.
+rand_serial=yes
+default_md=sha256
+policy=anybody
+[anybody]
+commonName=supplied
 """
 NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
 
@@ -57,6 +70,14 @@ def main() -> None:
     signed("next", "next_root", "ca", "-passout", "pass:molecule")
     with (directory / "next.pem").open("a") as chain:
         chain.write((directory / "next_root.pem").read_text())
+    (directory / "register.cnf").write_text(REGISTER)
+    (directory / "register").touch()
+    openssl("req", "-new", *NEW_KEY, "-nodes", "-keyout", "expired.key", "-out", "expired.csr", "-subj", "/CN=expired")
+    openssl(
+        "ca", "-batch", "-notext", "-config", "register.cnf", "-cert", "root.pem", "-keyfile", "root.key",
+        "-startdate", "20240101000000Z", "-enddate", "20240131000000Z", "-extfile", "extensions",
+        "-extensions", "client", "-in", "expired.csr", "-out", "expired.pem",
+    )  # fmt: skip
     root("unknown")
     signed("intruder", "unknown", "client", "-nodes")
     (directory / "done").touch()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -73,6 +74,17 @@ def test_who_trusts_another_ca_refuses_it(scenario: Any, server: str, name: str)
     assert "unable to get local issuer certificate" in said.stdout or "self-signed" in said.stdout
 
 
+@pytest.mark.parametrize(("days", "words"), [(31, "certificate has expired"), (-1, "certificate is not yet valid")])
+@pytest.mark.parametrize("name", PORTS)
+def test_nobody_accepts_it_at_another_time(scenario: Any, server: str, name: str, days: int, words: str) -> None:
+    """A client whose clock shows the day after its end, or the day before its beginning."""
+    port, _server_name, start = PORTS[name]
+    then = int(time.time()) + days * 86400
+    said = shakes_hands(scenario, "client", server, f"-CAfile {TRUST} -attime {then} {start}", port)
+    assert said.rc != 0
+    assert words in said.stdout
+
+
 @pytest.mark.parametrize("name", PORTS)
 def test_only_the_suites_that_are_wished_are_spoken(scenario: Any, server: str, name: str) -> None:
     port, _server_name, start = PORTS[name]
@@ -101,6 +113,8 @@ def test_machines_get_in_with_a_certificate_of_the_ca_only(scenario: Any, server
     intruder = "--cacert /root/root.pem --cert /root/intruder.pem --key /root/intruder.key"
     assert "served" not in fetch(scenario, "stranger", server, intruder)
     assert "served" not in fetch(scenario, "stranger", server, "--cacert /root/root.pem")
+    expired = "--cacert /root/root.pem --cert /root/expired.pem --key /root/expired.key"
+    assert "served" not in fetch(scenario, "stranger", server, expired)
 
 
 def connect(scenario: Any, source: str, server: str, words: str) -> str:
@@ -118,6 +132,10 @@ def test_postgresql_asks_for_a_password_only_with_a_certificate(scenario: Any, s
     intruder = "sslrootcert=/root/root.pem sslcert=/root/intruder.pem sslkey=/root/intruder.key"
     said = connect(scenario, "stranger", server, intruder)
     assert "unknown ca" in said.lower()
+    assert "no password supplied" not in said
+    expired = "sslrootcert=/root/root.pem sslcert=/root/expired.pem sslkey=/root/expired.key"
+    said = connect(scenario, "stranger", server, expired)
+    assert "certificate expired" in said.lower()
     assert "no password supplied" not in said
     wrong = "sslrootcert=/root/unknown.pem"
     assert "certificate verify failed" in connect(scenario, "stranger", server, wrong)
