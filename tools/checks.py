@@ -33,23 +33,20 @@ def groups() -> dict[str, list[Step]]:
             Step("unit", [[tool("pytest"), "--quiet", "--numprocesses=auto", "--hypothesis-profile=ci", "tests/unit"]])
         ],
         "package": [Step("package", [[PYTHON, "-m", "tools.package"]])],
+        # They take long and wait more than they work: others work beside them, and none of them is the last.
+        "rotation": [
+            Step("rotation", [[PYTHON, "tests/certificates/run.py", *ROTATION_SAMPLE]], after=[IMAGES]),
+        ],
+        "interruption": [
+            Step("interruption", [[PYTHON, "tests/interruption/run.py", "--seed=1", "--points=2"]], after=[IMAGES])
+        ],
+        "lockout": [Step("lockout", [[PYTHON, "tests/lockout/run.py", "--seed=1", "--cases=60"]], after=[IMAGES])],
         "molecule": [
             Step(f"molecule {path.parent.name}", [[tool("molecule"), "test", "-s", path.parent.name]], after=[IMAGES])
             for path in sorted((ROOT / "molecule").glob("*/molecule.yml"))
             if path.parent.name != MACHINES
         ],
         "hosts": host_tests(),
-        "lockout": [Step("lockout", [[PYTHON, "tests/lockout/run.py", "--seed=1", "--cases=60"]], after=[IMAGES])],
-        "interruption": [
-            Step("interruption", [[PYTHON, "tests/interruption/run.py", "--seed=1", "--points=2"]], after=[IMAGES])
-        ],
-        "rotation": [
-            Step(
-                "rotation",
-                [[PYTHON, "tests/certificates/run.py", *ROTATION_SAMPLE]],
-                after=[IMAGES],
-            )
-        ],
         "lynis": [Step("lynis", [[PYTHON, "tests/lynis/run.py", "--container-only"]], after=[IMAGES])],
         "budget": [Step("budget", [[PYTHON, "tests/benchmark/run.py", "--sample"]], after=[IMAGES])],
     }
