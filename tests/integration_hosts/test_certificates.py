@@ -539,6 +539,8 @@ def kill_and_finish(host: Host, points: int) -> tuple[int, int, int]:
         point = number * total // points
         plan_at, deploy_at = (point, -1) if point < steps[0] else (-1, point - steps[0])
         killed += attempt(host, policy, plan_at, deploy_at) is None
+        if (number + 1) % 10 == 0:
+            print(f"{host.name}: {killed} of {number + 1} killed, the last at step {point} of {total}", flush=True)
         # Whatever was interrupted: what is served is valid, and what is deployed belongs together.
         host.served("tls")
         host.served("postgresql")
