@@ -73,7 +73,9 @@ class Pebble:
         }  # fmt: skip
         self.host.shell("cat > /root/pebble.json", json.dumps({"pebble": configuration}))
         # It refuses one in twenty nonces, as it does by default; what it was shown before counts for nothing.
-        environment = "--setenv=PEBBLE_VA_NOSLEEP=1 --setenv=PEBBLE_AUTHZREUSE=0"
+        # It refuses every twentieth nonce unless it is told not to, and certbot tries again only once.
+        settings = ("PEBBLE_VA_NOSLEEP=1", "PEBBLE_AUTHZREUSE=0", "PEBBLE_WFE_NONCEREJECT=0")
+        environment = " ".join(f"--setenv={setting}" for setting in settings)
         run = f"systemd-run --quiet --unit=pebble {environment} /usr/bin/pebble -config /root/pebble.json"
         self.host.shell(f"systemctl stop pebble 2>/dev/null; {run}")
         context = ssl.create_default_context(cafile=str(self.controller.trust))
