@@ -72,8 +72,8 @@ class Pebble:
             "certificateValidityPeriod": life_seconds,
         }  # fmt: skip
         self.host.shell("cat > /root/pebble.json", json.dumps({"pebble": configuration}))
-        # It refuses one in twenty nonces, as it does by default; what it was shown before counts for nothing.
-        # It refuses every twentieth nonce unless it is told not to, and certbot tries again only once.
+        # It refuses every twentieth nonce unless it is told not to, and certbot tries again only once. What it was
+        # shown before counts for nothing.
         settings = ("PEBBLE_VA_NOSLEEP=1", "PEBBLE_AUTHZREUSE=0", "PEBBLE_WFE_NONCEREJECT=0")
         environment = " ".join(f"--setenv={setting}" for setting in settings)
         run = f"systemd-run --quiet --unit=pebble {environment} /usr/bin/pebble -config /root/pebble.json"
