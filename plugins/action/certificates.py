@@ -21,12 +21,12 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.mod
     CertificateError,
     build,
 )
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.policy import PASSPHRASE
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.validate import problems
 from ansible_collections.bulwark.hardening.plugins.plugin_utils import authority, authority_rotation
 
 Result = dict[str, t.Any]
 MODULE = "bulwark.hardening.certificates"
-PASSPHRASE = "key_passphrase"  # noqa: S105 - the name of an option
 # Where the role registers what the operation observe says of each host.
 OBSERVED = "__tls_observed"
 

@@ -122,7 +122,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the hosts running")
     arguments = parser.parse_args()
     targets = {"ufw": TARGETS["ufw"]} if arguments.sample else TARGETS
-    counts = RULE_COUNTS[::2] if arguments.sample else RULE_COUNTS
+    counts = RULE_COUNTS[:2] if arguments.sample else RULE_COUNTS
     subprocess.run([*HOSTS, "down", "--group", GROUP], check=True, stdout=subprocess.DEVNULL)
     wishes = [f"{name}={release}" for name, release in {**targets, SERVER: "debian13"}.items()]
     up = [*HOSTS, "up", "--group", GROUP, "--install", f"{SERVER}=nginx", *wishes]

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A client that makes new TLS connections until its standard input ends; runs on a host of its own.
 
-The first line of standard input says whom to visit, as JSON. Each connection verifies chain and name with the trust
-that the host has at that moment, and is done only when the server answered. Prints what came of it every second.
+The first line of standard input says, as JSON, whom to visit and how many seconds to pause before. Each connection
+verifies chain and name with the trust that the host has at that moment, and is done only when the server answered.
+Prints what came of it every second.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ class Target:
                     fetch(session, self.server_name)
         return served
 
-    def keep_visiting(self, trust: Trust, others: list[Target], ended: threading.Event) -> None:
-        while not ended.is_set():
+    def keep_visiting(self, trust: Trust, others: list[Target], pause_seconds: float, ended: threading.Event) -> None:
+        while not ended.wait(pause_seconds):
             # The fast ones leave some time to the slow ones, so that all have about as many.
             if self.made > min(other.made for other in others) + LEAD_AT_MOST:
                 ended.wait(LEADER_WAITS_SECONDS)
@@ -145,7 +146,7 @@ def main() -> None:
     threads = [
         threading.Thread(
             target=target.keep_visiting,
-            args=(Trust(told["directory"], target.protocol == "postgresql"), targets, ended),
+            args=(Trust(told["directory"], target.protocol == "postgresql"), targets, told["pause_seconds"], ended),
         )
         for target in targets
     ]

@@ -14,6 +14,7 @@ trusts at that moment. No connection may fail. Prints a line for each step; ends
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 import time
@@ -30,7 +31,9 @@ from tests.certificates.world import GROUP, Failed, Load, World, directory_in_me
 from tests.integration_hosts.test_certificates import PACKAGES, disposable, kill_and_finish  # noqa: E402
 
 SERVICES = ("nginx", "PostgreSQL")
-PARTS = ("load", "scan", "restart", "lost", "killed")
+# It has hosts of its own.
+KILLED = "killed"
+PARTS = ("load", "scan", "restart", "lost", KILLED)
 
 
 def rotations(world: World, connections: int) -> None:
@@ -68,7 +71,6 @@ def steps(world: World, in_one_run: bool) -> list[tuple[str, Callable[[], object
         world.run()
 
     # The CA is replaced by the user step by step, and by the role in one run, in turn.
-
     replaced = [
         ("everybody trusts the next CA too", lambda: run(new, old)),
         ("the next CA signs", lambda: run(old, new)),
@@ -93,6 +95,7 @@ def killed(kills: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--connections", type=int, default=10_000, help="to each service, of both servers together")
+    parser.add_argument("--pause", type=float, default=0, help="seconds before each connection of one of the clients")
     parser.add_argument("--points", type=int, default=20, help="moments at which the controller is lost")
     parser.add_argument("--kills", type=int, default=60, help="steps on each server at which its program is killed")
     parser.add_argument("--seed", type=int, default=1)
@@ -108,23 +111,30 @@ def main() -> int:
         "scan": scan,
         "restart": lambda world: restarts(world, arguments.connections // 5, arguments.seed),
         "lost": lambda world: lost(world, arguments.seed, arguments.points, arguments.resume),
-        "killed": lambda _world: killed(arguments.kills),
     }
-    failed = []
-    started = time.monotonic()
-    with directory_in_memory() as directory:
-        world = World(Path(directory), logs)
+    failed: list[str] = []
+
+    def attempt(name: str, part: Callable[[], None]) -> None:
         try:
-            world.set_up()
-            for name in arguments.part or parts:
-                try:
-                    parts[name](world)
-                except (Failed, AssertionError) as error:
-                    failed.append(name)
-                    print(f"FAILED {name}: {error}", flush=True)
-        finally:
-            if not arguments.keep:
-                world.remove()
+            part()
+        except (Failed, AssertionError) as error:
+            failed.append(name)
+            print(f"FAILED {name}: {error}", flush=True)
+
+    started = time.monotonic()
+    wanted = arguments.part or PARTS
+    if KILLED in wanted:
+        attempt(KILLED, lambda: killed(arguments.kills))
+    if shared := [name for name in wanted if name != KILLED]:
+        with directory_in_memory() as directory:
+            world = World(Path(directory), logs, arguments.pause)
+            try:
+                world.set_up()
+                for name in shared:
+                    attempt(name, functools.partial(parts[name], world))
+            finally:
+                if not arguments.keep:
+                    world.remove()
     print(
         f"{f'failed: {chr(44).join(failed)}' if failed else 'everything passed'}, in {time.monotonic() - started:.0f} s"
     )

@@ -61,8 +61,8 @@ class Failed(Exception):
 class World:
     """All hosts and CAs. The last CA signs; all that are in `generations` are trusted."""
 
-    def __init__(self, directory: Path, logs: Path) -> None:
-        self.directory, self.logs = directory, logs
+    def __init__(self, directory: Path, logs: Path, pause_seconds: float) -> None:
+        self.directory, self.logs, self.pause_seconds = directory, logs, pause_seconds
         self.controller = Controller(directory)
         self.generations: list[dict[str, str]] = []
         self.names = itertools.count(1)
@@ -204,9 +204,9 @@ class World:
 class Load:
     """New connections from the client's host, for as long as the context lasts."""
 
-    def __init__(self, world: World, targets: list[dict[str, Any]], directory: str = CLIENT_DIRECTORY) -> None:
+    def __init__(self, world: World, targets: list[dict[str, Any]]) -> None:
         self.world = world
-        self.told = {"directory": directory, "targets": targets}
+        self.told = {"directory": CLIENT_DIRECTORY, "targets": targets, "pause_seconds": world.pause_seconds}
         self.answer: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Load:

@@ -561,7 +561,7 @@ def kill_and_finish(host: Host, points: int) -> tuple[int, int, int]:
 
 
 def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(host: Host) -> None:
-    """As many on both releases together as there must be; tests/certificates/run.py has every step."""
+    """As many on both releases together as there must be; tests/certificates/run.py has more of them."""
     killed, points, total = kill_and_finish(host, KILLS // len(RELEASES))
     print(f"{host.name}: killed at {killed} of {points} points of {total} steps")
     # How often a listener is asked differs, so the last points may be behind the end.

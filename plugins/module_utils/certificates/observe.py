@@ -18,7 +18,7 @@ from .store import CERTIFICATE, FULL_CHAIN, ISSUED_BY, KEY, Store, digest, versi
 
 PROBES_AT_ONCE = 8
 # Whom the client trusts, and what it presents.
-Question = t.Tuple[t.Optional[str], t.Optional[probe.Pair]]  # noqa: UP006 - evaluated on Python 3.9 too
+Question = tuple[t.Optional[str], t.Optional[probe.Pair]]
 
 
 @dataclass

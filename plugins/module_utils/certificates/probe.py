@@ -31,7 +31,7 @@ ANSWER_SECONDS = 1.0
 NO_PROMPT = ""
 IN, OUT, UNSURE = "in", "out", "unsure"
 # The paths of a certificate and its key.
-Pair = t.Tuple[str, str]  # noqa: UP006 - evaluated on Python 3.9 too
+Pair = tuple[str, str]
 
 
 def client_context(trust: str | None) -> ssl.SSLContext:

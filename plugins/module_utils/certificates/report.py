@@ -129,7 +129,7 @@ def seen(state: State, listener: Listener, facts: Facts) -> str:
 # Metrics
 
 Labels = t.Mapping[str, t.Union[str, int]]
-Sample = t.Tuple[Labels, float]  # noqa: UP006 - evaluated on Python 3.9 too
+Sample = tuple[Labels, float]
 
 
 def metrics(sight: Sight, found: t.Sequence[str]) -> str:

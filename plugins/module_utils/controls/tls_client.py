@@ -16,7 +16,6 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Tuple  # noqa: UP035 - evaluated on Python 3.9 too
 
 from .host import Host
 from .model import Unreadable
@@ -38,7 +37,7 @@ UNWELCOME_ALERTS = re.compile("ALERT_(BAD_CERT|UNSUPPORTED_CERT|CERTIFICATE|UNKN
 SPOKE, REFUSED, DISTRUSTED, UNWELCOME = "spoke", "refused", "distrusted", "unwelcome"
 ABSENT, UNSURE = "absent", "unsure"
 # Paths of a certificate with its chain, and of its key.
-Pair = Tuple[str, str]  # noqa: UP006 - likewise
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
