@@ -193,8 +193,9 @@ def _remove_outdated(wanted: Recipe) -> None:
     for other in cache_directory().glob(f"{wanted.release}-{wanted.kind}-????????????????"):
         week_old = time.time() - other.stat().st_mtime > 7 * 86400
         if other.name != wanted.name and week_old and str(other) not in in_use:
-            _remove(other)
-            other.with_name(f"{other.name}.lock").unlink(missing_ok=True)
+            for part in [*other.parent.glob(f"{other.name}.with-*[0-9a-f]"), other]:
+                _remove(part)
+                part.with_name(f"{part.name}.lock").unlink(missing_ok=True)
             other.with_name(f"{other.name}.log").unlink(missing_ok=True)
 
 

@@ -11,11 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from . import container, network, root, virtual_machine
-from .common import HostsError, is_locked, locked, read_json, run, tail_of, write_json
+from . import container, layer, network, root, virtual_machine
+from .common import HostsError, is_locked, locked, read_json, run, tail_of, write_file, write_json
 from .model import Checkout, Host, Specification
 
 # What systemd-nspawn ends with when the inside asked for a reboot.
@@ -73,12 +74,10 @@ def supervise(directory: Path) -> int:
     image = Path(record["image"])
     try:
         with locked(host.lock, timeout=5):
-            tree = prepare_root(host, image)
-            root.personalise(tree, host, members, record["public_key"])
-            write_json(directory / "host_keys.json", root.host_public_keys(tree))
             enter_cgroup(host)
-            if record["packages"]:
-                container.install(host, tree, record["packages"])
+            tree = prepare_root(host, image, record["packages"])
+            root.personalise(tree, host, members, record["public_key"])
+            write_json(host.directory / "host_keys.json", root.host_public_keys(tree))
             if host.kind == "vm":
                 virtual_machine.make_disks(host, tree, record["file_systems"])
             (directory / "supervisor.pid").write_text(f"{os.getpid()}\n", encoding="ascii")
@@ -88,18 +87,17 @@ def supervise(directory: Path) -> int:
         raise
 
 
-def prepare_root(host: Host, image: Path) -> Path:
-    """The image's copy: an overlay where the file system allows it, else real files."""
+def prepare_root(host: Host, image: Path, packages: Sequence[str]) -> Path:
+    """The image's copy with the packages: laid over each other where the file system allows it, else real files."""
     tree = host.directory / "root"
-    upper, work = host.directory / "upper", host.directory / "work"
-    for path in (tree, upper, work):
-        path.mkdir(mode=0o755, exist_ok=True)
-    layers = f"lowerdir={image},upperdir={upper},workdir={work}"
-    # `volatile` leaves out every fsync: a disposable host has nothing to lose, and packages install much faster.
-    for options in (f"{layers},volatile", layers):
-        if run(["mount", "-t", "overlay", "overlay", "-o", options, str(tree)], check=False).returncode == 0:
-            return tree
+    with_packages = layer.ensure(host, image, packages) if packages else None
+    lower = [image] if with_packages is None else [with_packages, image]
+    if layer.mount(tree, lower, host.directory):
+        return tree
     run(["cp", "--archive", "--reflink=auto", f"{image}/.", str(tree)], timeout=300)
+    write_file(tree / "etc/resolv.conf", root.resolver_file())
+    if packages:
+        container.install(host, tree, packages)
     return tree
 
 

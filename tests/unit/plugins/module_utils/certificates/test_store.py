@@ -174,14 +174,11 @@ def test_units_that_are_out_of_use_are_known_until_they_are_in_again(store: Stor
     assert not note.exists()
 
 
-def test_a_second_run_waits_and_says_for_whom(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "ansible_collections.bulwark.hardening.plugins.module_utils.certificates.store.LOCK_SECONDS", 0.1
-    )
+def test_a_second_run_waits_and_says_for_whom(store: Store) -> None:
     with (
         store.locked(Clock()),
         pytest.raises(CertificateError, match=f"process {os.getpid()} has been working"),
-        store.locked(Clock()),
+        store.locked(Clock(), 0.1),
     ):
         pass
     with store.locked(Clock()):
