@@ -12,7 +12,7 @@ from .hosts import prepare
 from .paths import HOSTS_PROGRAM, PYTHON, ROOT, Problem, tool
 from .steps import Step
 
-WORKERS = 3
+WORKERS = 4
 IMAGES = "images"
 # Emulated machines take longer than a test run may; ./dev soak has them.
 MACHINES = "virtual-machine"

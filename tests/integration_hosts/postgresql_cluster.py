@@ -47,7 +47,7 @@ class Cluster(Host):
         """Run statements as the superuser and return the rows, | between columns; after a failure, what was said."""
         stop = "-v ON_ERROR_STOP=1" if check else ""
         # Peer authentication: psql is started as the system user of the server.
-        done = self.script(f"runuser -u postgres -- psql -XAtq {stop} -d {database} -f -", statements, check)
+        done = self.script(f"cd / && runuser -u postgres -- psql -XAtq {stop} -d {database} -f -", statements, check)
         return (done.stdout if check else done.stdout + done.stderr).strip()
 
     def rows(self, query: str, database: str = "postgres") -> list[dict[str, Any]]:

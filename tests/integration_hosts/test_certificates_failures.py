@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hosts and controllers on which certificates cannot be deployed: one sentence, and everything as it was.
 
-Each case spoils one thing, runs the action, looks at what is deployed and served, mends it, and runs it again. The
-releases take turns, since a case says little of Debian and takes three runs of Ansible.
+Each case spoils one thing, runs the action, and looks at what is deployed and served. What was spoiled on the host is
+mended then, and the action run again. The releases take turns, since a case says little of Debian and takes two runs.
 Makes its own disposable hosts (root on Linux).
 """
 
@@ -399,9 +399,11 @@ def test_nothing_is_half_applied(hosts: dict[str, Host], release: str, name: str
     assert while_spoiled in (None, before[1])
     assert (deployed(host), served(host)) == before
     assert host.shell(f"find {STORE} -name '.bulwark-*'").stdout == ""
-    again = host.run(host.policy())
-    assert again["failed"] is False, again
-    host.proves()
+    # What only the policy got wrong has left nothing that a run would have to get over.
+    if case.spoil:
+        again = host.run(host.policy())
+        assert again["failed"] is False, again
+        host.proves()
 
 
 # What a run mends by itself.

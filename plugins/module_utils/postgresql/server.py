@@ -32,8 +32,8 @@ COCKROACHDB = (
     "transactional DDL to build on, and ZITADEL has not supported it since version 3; move the data with "
     "'zitadel mirror' to PostgreSQL 14 or later, then name that server"
 )
-# Messages in English, so that this code and its reader understand them; names are never resolved by a foreign path.
-SESSION = "-c lc_messages=C -c search_path=pg_catalog -c client_min_messages=warning"
+# Names are never resolved by a foreign path.
+SESSION = "-c search_path=pg_catalog -c client_min_messages=warning"
 Row = tuple[t.Any, ...]
 
 
@@ -117,6 +117,8 @@ class Server:
                 f"run 'ALTER ROLE {self.user} SUPERUSER' in a session of one that is"
             )
         self.encoding, self.in_recovery = str(encoding), bool(recovery)
+        # Messages in English, so that this code and its reader understand them; only a superuser may choose.
+        self.rows("SET lc_messages = 'C'")
 
     @property
     def user(self) -> str:
