@@ -17,7 +17,8 @@ from .. import scram
 from ..names import name_problem
 from ..server import Refused
 
-PUBLIC = "PUBLIC"
+# Everybody. A role of this name cannot exist, while one named "PUBLIC" can.
+PUBLIC = "public"
 # What can be granted on each kind of object, as GRANT names it, with the first version that knows it.
 PRIVILEGES: dict[str, dict[str, int]] = {
     "DATABASE": {"CREATE": 0, "CONNECT": 0, "TEMPORARY": 0},
@@ -270,7 +271,11 @@ def _database(values: Options) -> Database:
 
 def _grants(grants: t.Iterable[Options]) -> tuple[Grant, ...]:
     return tuple(
-        Grant(role, tuple(name.upper() for name in grant["privileges"]), tuple(grant.get("columns") or ()))
+        Grant(
+            PUBLIC if role.lower() == PUBLIC else role,
+            tuple(name.upper() for name in grant["privileges"]),
+            tuple(grant.get("columns") or ()),
+        )
         for grant in grants
         for role in grant["roles"]
     )
@@ -347,11 +352,8 @@ def _name(name: str, path: str) -> t.Iterator[str]:
 
 def _role_name(name: str, path: str, public: bool = False) -> t.Iterator[str]:
     yield from _name(name, path)
-    if name == PUBLIC and public:
-        return
-    if name.lower() in ("public", "none"):
-        hint = f"; everybody is written {PUBLIC}" if public else ""
-        yield f"{path}: {name!r} is no role and cannot be one{hint}"
+    if name.lower() in (PUBLIC, "none") and not (public and name in (PUBLIC, PUBLIC.upper())):
+        yield f"{path}: {name!r} is no role and cannot be one" + ("; everybody is written PUBLIC" if public else "")
 
 
 def _role_problems(role: Options, path: str) -> t.Iterator[str]:

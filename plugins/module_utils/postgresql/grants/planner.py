@@ -17,7 +17,6 @@ from .privileges import Key, Statement
 from .state import Cluster, Contents, Entry, Item, Membership, born_with, own_privileges
 
 SEPARATE_MEMBERSHIP_OPTIONS = 16
-WORDS = {"connection_limit": "CONNECTION LIMIT", "login": "LOGIN", "inherit": "INHERIT"}
 
 
 @dataclass(frozen=True)
@@ -136,14 +135,14 @@ def _role(role: Role, cluster: Cluster, new_verifier: Callable[[str], str]) -> I
     changed = [name for name in wished if before.get(name) != wished[name]]
     if changed:
         verb = "ALTER" if found else "CREATE"
-        facts = [
+        old, new = (
             (f"role {identifier(role.name)}: {' '.join(_attribute(name, values[name]) for name in changed)}",)
             if values
             else ()
             for values in (before, wished)
-        ]
+        )
         attributes = " ".join(_attribute(name, wished[name]) for name in changed)
-        yield Statement(f"{verb} ROLE {identifier(role.name)} {attributes}", *facts)
+        yield Statement(f"{verb} ROLE {identifier(role.name)} {attributes}", old, new)
     stored = found.verifier if found else ""
     verifier = role.verifier
     if role.password:
@@ -262,10 +261,9 @@ def missing(database: Database, contents: Contents) -> list[str]:
     result: list[str] = []
     present = {(item.kind, item.schema, item.name): item for item in contents.items}
     for schema in database.schemas:
-        if ("SCHEMA", "", schema.name) not in present:
-            if not schema.owner:
-                result.append(f"schema {identifier(schema.name)}")
-                continue
+        if ("SCHEMA", "", schema.name) not in present and not schema.owner:
+            result.append(f"schema {identifier(schema.name)}")
+            continue
         for kind, rules in schema.rules.items():
             for rule in rules:
                 absent = [name for name in rule.exact_names if (kind, schema.name, name) not in present]
@@ -332,8 +330,8 @@ def problems(wish: Wish, cluster: Cluster) -> list[str]:
             since = PRIVILEGES[kind].get(privilege, 0)
             if since > cluster.major:
                 found.append(
-                    f"{privilege} is wished for {grant.role!r}, and PostgreSQL {cluster.major} has it not; it came with "
-                    f"version {since}"
+                    f"{privilege} is wished for {grant.role!r}, and PostgreSQL {cluster.major} has it not; it came "
+                    f"with version {since}"
                 )
     return list(dict.fromkeys(found))
 

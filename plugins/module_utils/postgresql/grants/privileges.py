@@ -133,7 +133,7 @@ def _ranks(item: Item, entries: set[Entry]) -> dict[Entry, int]:
 
 def role_sql(name: str) -> str:
     """Return a role as GRANT names it."""
-    return PUBLIC if name == PUBLIC else identifier(name)
+    return "PUBLIC" if name == PUBLIC else identifier(name)
 
 
 def clause(privileges: Iterable[tuple[str, str]]) -> str:

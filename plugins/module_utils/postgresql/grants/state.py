@@ -9,12 +9,12 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from ..names import identifier, qualified
-from .model import PRIVILEGES
+from .model import PRIVILEGES, PUBLIC
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One privilege, as the server keeps it: to whom, by whom, on a column or on the whole, with the right to pass on."""
+    """One privilege as the server keeps it: to whom, by whom, on which column, and whether it may be passed on."""
 
     grantee: str
     grantor: str
@@ -23,7 +23,7 @@ class Entry:
     grantable: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Item:
     """An object with its privileges. ``kind`` is the word that GRANT has for it.
 
@@ -124,7 +124,7 @@ class DefaultEntry:
 class Contents:
     """What one database holds.
 
-    ``effective`` is what the server itself says that roles may do to append-only tables and to the sequences that number
+    ``effective`` is what the server itself says that roles may do to append-only tables and the sequences that number
     them, whatever way the right comes: schema, object, role, privilege. Superusers are not in it.
     """
 
@@ -148,14 +148,14 @@ def own_privileges(kind: str, owner: str, major: int) -> tuple[Entry, ...]:
 def born_with(kind: str, owner: str, major: int) -> tuple[Entry, ...]:
     """Return PostgreSQL's own default for a new object of a role."""
     public = {"ROUTINE": ("EXECUTE",), "TYPE": ("USAGE",), "DATABASE": ("CONNECT", "TEMPORARY")}.get(kind, ())
-    return (*own_privileges(kind, owner, major), *(Entry("PUBLIC", owner, name) for name in public))
+    return (*own_privileges(kind, owner, major), *(Entry(PUBLIC, owner, name) for name in public))
 
 
 def new_database(name: str, template_owner: str, major: int) -> Contents:
     """Return what a database made from template0 holds: the schema `public`."""
     schema_owner = "pg_database_owner" if major >= 15 else template_owner
-    public = [Entry("PUBLIC", schema_owner, "USAGE")]
+    public = [Entry(PUBLIC, schema_owner, "USAGE")]
     if major < 15:
-        public.append(Entry("PUBLIC", schema_owner, "CREATE"))
+        public.append(Entry(PUBLIC, schema_owner, "CREATE"))
     entries = (*own_privileges("SCHEMA", schema_owner, major), *public)
     return Contents(name, (Item("SCHEMA", "", "public", schema_owner, entries),))
