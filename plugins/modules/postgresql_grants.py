@@ -14,9 +14,9 @@ version_added: 0.1.0
 author:
   - bulwark.hardening contributors (@bulwark-hardening)
 description:
-  - Brings roles, memberships, owners, privileges and default privileges of all databases of a cluster to what is wished,
-    in one call. What the wish gives is granted, and what it does not give is revoked, by statements that name each
-    privilege; C(CASCADE) is never used, and no role, database or object is ever dropped.
+  - Brings roles, memberships, owners, privileges and default privileges of all databases of a cluster to what is
+    wished, in one call. What the wish gives is granted, and what it does not give is revoked, by statements that name
+    each privilege; C(CASCADE) is never used, and no role, database or object is ever dropped.
   - Exact are the attributes and memberships of the roles in O(roles); the privileges of the databases in O(databases)
     and of the schemas that these name; those of every table, view and sequence in these schemas, for every grantee; and
     those of functions and types where the schema has the key for them. Members of extensions are left alone.
@@ -32,8 +32,8 @@ extends_documentation_fragment:
   - bulwark.hardening.postgresql_server
 notes:
   - The role that the module works as, and the one that the cluster was made with, are never changed.
-  - A table with O(databases[].schemas[].tables[].append_only) is protected from all but its owner, superusers, and those
-    who can write to the files of the server. Let nobody log in as the owner outside of a migration.
+  - A table with O(databases[].schemas[].tables[].append_only) is protected from all but its owner, superusers, and
+    those who can write to the files of the server. Let nobody log in as the owner outside of a migration.
   - A privilege that a role passed on to another is revoked in the name of that role.
 options:
   roles:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import typing as t
+from dataclasses import fields
 
 from ..names import literal
 from ..server import Server
@@ -216,7 +217,8 @@ def _texts(values: t.Iterable[str]) -> str:
 
 
 def _role(values: list[t.Any]) -> RoleState:
-    return RoleState(*values[:-1], tuple(values[-1]))
+    named = dict(zip((field.name for field in fields(RoleState)), values))
+    return RoleState(**{**named, "elsewhere": tuple(named["elsewhere"])})
 
 
 def _item(
