@@ -91,7 +91,7 @@ EVERYBODY = (
     f"UPDATE {LOG} SET login = 'nobody'",
     f"DELETE FROM {LOG}",
     f"TRUNCATE {LOG}",
-    f"LOCK TABLE {LOG} IN ACCESS SHARE MODE",
+    f"BEGIN; LOCK TABLE {LOG} IN ACCESS SHARE MODE",
     f"COPY {LOG} TO STDOUT",
     f"ALTER TABLE {LOG} ADD COLUMN extra text",
     f"ALTER TABLE {LOG} DISABLE TRIGGER ALL",
@@ -131,7 +131,7 @@ EVERYBODY = (
     "DELETE FROM audit_events",
     "COPY (SELECT 1) TO PROGRAM 'true'",
     "CREATE EVENT TRIGGER mine ON ddl_command_end EXECUTE FUNCTION bulwark_audit.record_ddl()",
-    "LOCK TABLE pg_catalog.pg_cast IN ACCESS EXCLUSIVE MODE",
+    "BEGIN; LOCK TABLE pg_catalog.pg_cast IN ACCESS EXCLUSIVE MODE",
     "UPDATE pg_catalog.pg_trigger SET tgenabled = 'D'",
 )
 RUNTIME_ONLY = (
@@ -178,7 +178,7 @@ RECORDED = (
 # Whatever the session of a change has set or shadowed, its record is the same.
 SESSIONS = (
     ("SET TimeZone = 'Asia/Kathmandu'",),
-    ("SET TimeZone = '+00:00:01'",),
+    ("SET TimeZone = '+00:01'",),
     ("SET DateStyle = 'German, DMY'",),
     ("SET IntervalStyle = 'iso_8601'",),
     ("SET extra_float_digits = -15",),
@@ -259,6 +259,8 @@ TABLE = ("table public.elevation_requests",)
 RECORD_FUNCTION = ("function bulwark_audit.record_elevation_requests",)
 FOUR_EYES = ("constraint bulwark_four_eyes of public.elevation_requests",)
 EMPTIER = ("trigger bulwark_empty of public.elevation_requests",)
+# Where nothing could be recorded, or it would fail itself.
+QUIET = "ALTER EVENT TRIGGER bulwark_record_ddl"
 ALTER = "ALTER TABLE elevation_requests"
 OTHER = f"CREATE OR REPLACE FUNCTION {FUNCTION} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET TimeZone = 'UTC'"
 BREAKAGES = [
@@ -318,11 +320,12 @@ BREAKAGES = [
     Breakage("log writable for one more role", f"GRANT INSERT ON {LOG} TO {RUNTIME}",
              (*LOG_TABLE, f"roles that can write to {LOG}")),
     Breakage("writer may choose the number", f"GRANT INSERT (id) ON {LOG} TO bulwark_audit_writer", LOG_TABLE),
-    Breakage("writer may not write", f"REVOKE INSERT ON {LOG} FROM bulwark_audit_writer", LOG_TABLE),
+    Breakage("writer may not write", f"{QUIET} DISABLE; REVOKE INSERT (relation) ON {LOG} FROM bulwark_audit_writer;"
+             f" {QUIET} ENABLE ALWAYS", LOG_TABLE),
     Breakage("reader may hand on", f"GRANT SELECT ON {LOG} TO bulwark_audit_reader WITH GRANT OPTION", LOG_TABLE),
     Breakage("owner of the log", f"ALTER TABLE {LOG} OWNER TO postgres", LOG_TABLE),
-    Breakage("row security on the log", f"ALTER TABLE {LOG} ENABLE ROW LEVEL SECURITY", LOG_TABLE,
-             f"ALTER TABLE {LOG} DISABLE ROW LEVEL SECURITY"),
+    Breakage("row security on the log", f"{QUIET} DISABLE; ALTER TABLE {LOG} ENABLE ROW LEVEL SECURITY; {QUIET} ENABLE ALWAYS",
+             LOG_TABLE, f"{QUIET} DISABLE; ALTER TABLE {LOG} DISABLE ROW LEVEL SECURITY; {QUIET} ENABLE ALWAYS"),
     Breakage("default of a column", f"ALTER TABLE {LOG} ALTER login SET DEFAULT 'nobody'", LOG_COLUMNS,
              f"ALTER TABLE {LOG} ALTER login SET DEFAULT session_user"),
     Breakage("one more column", f"ALTER TABLE {LOG} ADD COLUMN more text", LOG_COLUMNS,
