@@ -33,8 +33,8 @@ options:
       - C(roles) has a key for each role of the profile, which are C(owner), C(runtime), C(auditor), C(backup), with
         C(name), C(password) or C(verifier), C(connection_limit) and C(adopt) as the module has them. An empty C(name)
         leaves a role out.
-      - C(logins) of a role are others that log in and have what the role has, which itself then cannot log in. So one can
-        be replaced by another without an interruption.
+      - C(logins) of a role are others that log in and have what the role has, which itself then cannot log in. So one
+        can be replaced by another without an interruption.
     type: list
     elements: dict
     required: true

@@ -108,9 +108,8 @@ def _variables(
         if values[name] is None or values[name] == "":
             problems.append(f"{path}.{name}: is missing")
         elif is_list != isinstance(values[name], list) or not (is_list or isinstance(values[name], str)):
-            problems.append(
-                f"{path}.{name}: {values[name]!r} is not accepted; accepted is {'a list of names' if is_list else 'a name'}"
-            )
+            accepted = "a list of names" if is_list else "a name"
+            problems.append(f"{path}.{name}: {values[name]!r} is not accepted; accepted is {accepted}")
     return values
 
 
@@ -186,6 +185,6 @@ def _merge(into: Wish, found: Wish, path: str, problems: list[str]) -> None:
             into[key] = [*into.get(key, ()), *(item for item in value if item not in into.get(key, ()))]
         elif into.setdefault(key, value) != value:
             problems.append(
-                f"{path}: {key} of {into['name']!r} would be {value!r}, and a service before has {into[key]!r}; make them "
-                "agree"
+                f"{path}: {key} of {into['name']!r} would be {value!r}, and a service before has {into[key]!r}; make "
+                "them agree"
             )

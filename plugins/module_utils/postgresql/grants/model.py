@@ -310,7 +310,7 @@ def _value(value: t.Any, option: Options, path: str, problems: list[str]) -> t.A
     elif kind == "dict":
         if isinstance(value, t.Mapping):
             return _typed(value, option["options"], f"{path}.", problems)
-    elif type(value) is {"str": str, "int": int, "bool": bool}[kind] and value in option.get("choices", (value,)):
+    elif _is(kind, value) and value in option.get("choices", (value,)):
         return value
     words = {
         "list": "a list",
@@ -322,6 +322,11 @@ def _value(value: t.Any, option: Options, path: str, problems: list[str]) -> t.A
     accepted = f"one of {', '.join(option['choices'])}" if "choices" in option and kind == "str" else words[kind]
     problems.append(f"{path}: {shown} is not accepted; accepted is {accepted}")
     return None
+
+
+def _is(kind: str, value: t.Any) -> bool:
+    accepted: dict[str, type] = {"str": str, "int": int, "bool": bool}
+    return isinstance(value, accepted[kind]) and (kind != "int" or not isinstance(value, bool))
 
 
 def _problems(values: Options) -> t.Iterator[str]:
