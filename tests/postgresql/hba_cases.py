@@ -39,7 +39,7 @@ def written_list(rng: random.Random, words: Sequence[str]) -> str:
     text = words[0]
     for word in words[1:]:
         text += rng.choice([",", ", ", ",\t", ",,", ", ,"]) + word
-    return text + rng.choice(["", "", "", ","])
+    return text
 
 
 def names(rng: random.Random, pool: Sequence[str], keywords: Sequence[str], major: int) -> str:
@@ -161,7 +161,7 @@ def loopback(rng: random.Random) -> str:
     bits = rng.choice([8, 16, 24, 30, 31, 32])
     return rng.choice(
         [f"{base}/{bits}", f"{base}/{bits}", f"{base} 255.0.255.0", "::1/128", "::/0", "0.0.0.0/0", "10.0.0.0/8", "all",
-         "samehost", "samenet", "localhost", "no-such-host.invalid"]
+         "all", "127.0.0.0/8", "samehost", "samenet", "localhost", "no-such-host.invalid"]
     )  # fmt: skip
 
 
@@ -169,11 +169,13 @@ def decided_line(rng: random.Random, major: int) -> str:
     """Return a rule about roles, databases and addresses that a test host has."""
     kind = rng.choice(["local", "host", "host", "hostssl", "hostssl", "hostnossl", "hostnogssenc", "hostgssenc"])
     columns = [kind]
-    columns.append(names(rng, DATABASES[:6], ("all", "sameuser", "samerole", "replication"), major))
-    columns.append(names(rng, ROLES, ("all", "+team", "+sub"), major))
+    databases = names(rng, DATABASES[:6], ("all", "all", "sameuser", "samerole", "replication"), major)
+    columns.append(rng.choice(["all", databases, databases]))
+    users = names(rng, ROLES, ("all", "all", "+team", "+sub"), major)
+    columns.append(rng.choice(["all", users, users]))
     if kind != "local":
         columns.append(loopback(rng))
-    method = rng.choice(["reject", "reject", "scram-sha-256", "scram-sha-256", "md5", "password", "trust"])
+    method = rng.choice(["reject", "scram-sha-256", "scram-sha-256", "md5", "password", "trust"])
     columns.append(method)
     if kind == "hostssl" and rng.random() < 0.15:
         columns.append("clientcert=verify-ca" if method != "trust" else "clientcert=verify-full")
@@ -206,7 +208,7 @@ def good_rules() -> list[dict[str, Any]]:
     """Return the policy that every bad one is made from."""
     return [
         {"type": "local", "databases": ["all"], "users": ["postgres"], "method": "peer"},
-        {"type": "host", "databases": ["all", "replication"], "users": ["postgres"], "addresses": ["all"],
+        {"type": "host", "databases": ["all", "replication"], "users": ["postgres", "boss"], "addresses": ["all"],
          "method": "reject"},
         {"type": "hostssl", "databases": ["app"], "users": ["app"], "addresses": ["127.0.0.1/32", "192.0.2.0/24"],
          "method": "scram-sha-256"},

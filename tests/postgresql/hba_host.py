@@ -59,6 +59,7 @@ def prepare(_results: Results) -> None:
     """Make the roles and databases of the cases, and let the server listen everywhere."""
     with Server(PLACE) as server:
         server.rows("ALTER SYSTEM SET listen_addresses = '*'")
+        server.rows("ALTER SYSTEM SET ssl_ca_file = '/etc/ssl/certs/ssl-cert-snakeoil.pem'")
         server.rows("SET password_encryption = 'scram-sha-256'")
         for role in cases.ROLES:
             name = cases.quoted(role)
@@ -378,7 +379,7 @@ def link() -> None:
     HBA.symlink_to("/root/elsewhere.conf")
 
 
-def fail(*_arguments: object) -> None:
+def fail(*_arguments: object, **_options: object) -> None:
     raise OSError(28, "No space left on device")
 
 
@@ -416,7 +417,7 @@ def failures(results: Results) -> None:
         ("a reload that fails", patched("load", fail), wish(changed), "No space left"),
         ("a swap that fails", patched("swap", fail), wish(changed), "No space left"),
         ("a proof that fails", patched("prove", fail), wish(changed), "No space left"),
-        ("no rehearsal", mock.patch.object(change.rehearsal, "rows_of", fail), wish(changed), "No space left"),
+        ("no rehearsal", mock.patch.object(change.rehearsal.tempfile, "mkdtemp", fail), wish(changed), "no room"),
         ("no window", nothing(), wish(changed, window_seconds=5), "a window of 5 seconds"),
         ("no rules", nothing(), wish([]), "rules: there is none"),
         ("wrong password", nothing(), wish(changed, probes=[{**probes[0], "password": "wrong"}]), "could not log in"),

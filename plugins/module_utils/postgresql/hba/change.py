@@ -133,6 +133,7 @@ def _plan(place: Place, wish: Wish) -> Plan:
     records = tuple(entry for entry in entries if isinstance(entry, Record))
     decisions = tuple(Decision(probe, deciding(records, probe.connection, world)) for probe in policy.probes)
     problems = [
+        *([] if cluster.checks_clients else model.certificate_problems(policy)),
         *model.superuser_problems(policy, superusers, world),
         *(text for decision in decisions if (text := _judged(decision, cluster))),
     ]
@@ -227,13 +228,15 @@ def _apply(plan: Plan, place: Place, engine: Engine, candidate: str, window_seco
         transaction.commit(transaction.nonce, [], lambda: None, minimum_logins=0)
     except BaseException as error:
         reason = str(error) or type(error).__name__
+        # A transaction that refuses to go on may have been rolled back, and the server reloaded, already.
+        moment = plan.loaded if isinstance(error, TransactionError) else time.time()
         try:
             transaction.rollback(reason)
         except (OSError, TransactionError) as problem:
             raise Refused(f"{reason}; the rollback is left to its timer: {problem}") from error
         if not isinstance(error, (Refused, OSError, TransactionError)):
             raise
-        raise Refused(f"{reason}; {_after_rollback(transaction, plan, place, reload)}") from error
+        raise Refused(f"{reason}; {_after_rollback(transaction, plan, place, moment)}") from error
     return decisions
 
 
@@ -321,16 +324,14 @@ def log_in(probe: model.Probe, target: wire.Target, place: Place) -> None:
         raise Refused(f"{probe.name} ({model.describe(probe.connection)}) could not log in: {said}") from error
 
 
-def _after_rollback(transaction: Transaction, plan: Plan, place: Place, reload: Command) -> str:
+def _after_rollback(transaction: Transaction, plan: Plan, place: Place, moment: float) -> str:
     """Say what the rollback left, after a new login of the administrator."""
     if transaction.journal.phase is not Phase.ROLLED_BACK:
         return (
             f"THE ROLLBACK FAILED ({transaction.journal.reason}): put the old {plan.path} back by hand from "
             f"{transaction.engine.store.path(transaction.id, 'snapshot')} and reload the server"
         )
-    moment = time.time()
     try:
-        load(reload)
         in_force(place, None, moment)
     except Refused as error:
         return f"the old {plan.path} is back, BUT THE ADMINISTRATOR DOES NOT GET IN: {error}"

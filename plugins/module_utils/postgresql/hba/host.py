@@ -30,7 +30,7 @@ GROUP BY member.rolname ORDER BY member.rolname
 CLUSTER = """
 SELECT current_setting('hba_file'), current_setting('data_directory'), current_setting('ssl') = 'on',
     current_setting('listen_addresses'), current_setting('port')::int, pg_backend_pid(),
-    coalesce(current_setting('oauth_validator_libraries', true), '')
+    coalesce(current_setting('oauth_validator_libraries', true), ''), current_setting('ssl_ca_file') <> ''
 """
 
 
@@ -58,12 +58,12 @@ class Cluster:
     port: int
     programs: str
     oauth_libraries: str
-    in_recovery: bool
+    checks_clients: bool
 
 
 def cluster_of(server: Server) -> Cluster:
     """Return the facts of the server. Raises Refused if its programs cannot be found."""
-    hba_file, data, tls, listening, port, backend, oauth = server.row(CLUSTER)
+    hba_file, data, tls, listening, port, backend, oauth, checks = server.row(CLUSTER)
     try:
         program = os.readlink(f"/proc/{backend}/exe").replace(" (deleted)", "")
     except OSError as error:
@@ -72,9 +72,7 @@ def cluster_of(server: Server) -> Cluster:
             "cannot be changed from here; run this on the host, or in the container, that it runs in"
         ) from error
     addresses = tuple(address.strip() for address in str(listening).split(",") if address.strip())
-    return Cluster(
-        server.major, hba_file, data, tls, addresses, port, os.path.dirname(program), oauth, server.in_recovery
-    )
+    return Cluster(server.major, hba_file, data, tls, addresses, port, os.path.dirname(program), oauth, checks)
 
 
 def loaded_at(server: Server) -> float:

@@ -238,6 +238,15 @@ def _probe(wish: t.Mapping[str, t.Any], path: str, problems: list[str]) -> Probe
     return Probe(wish["name"], connection, wish["expect"], method, password)
 
 
+def certificate_problems(policy: Policy) -> list[str]:
+    """Return the rules that nobody could come in by while the server has no CA for the certificates of clients."""
+    return [
+        f"{rule.path}: it asks for a client certificate; name the CAs in the empty setting ssl_ca_file"
+        for rule in policy.rules
+        if rule.records[0].asks_certificate
+    ]
+
+
 def superuser_problems(policy: Policy, superusers: t.Sequence[str], world: World) -> list[str]:
     """Return the rules by which a superuser could come from another host, unless one before refuses it."""
     problems: list[str] = []

@@ -74,6 +74,12 @@ class Record:
     file: str = ""
     line: int = 0
 
+    @property
+    def asks_certificate(self) -> bool:
+        """Whether only clients with a certificate come in."""
+        wanted = self.method == "cert" or dict(self.options).get("clientcert", "").startswith("verify-")
+        return wanted and self.method != "reject"
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -298,8 +304,8 @@ def number_of(address: str) -> tuple[int, int]:
     """Return (number, 4 or 6) of an address in any notation that the C library knows. Raises socket.gaierror."""
     if not address or not address.isascii():
         raise socket.gaierror(socket.EAI_NONAME, "no address")
-    # No name is looked up: AI_NUMERICHOST.
-    found = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0][4][0]
+    # No name is looked up: AI_NUMERICHOST. Text would be taken for an international name, and refused as such.
+    found = socket.getaddrinfo(address.encode(), None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0][4][0]
     parsed = ipaddress.ip_address(str(found).partition("%")[0])
     return int(parsed), parsed.version
 

@@ -37,8 +37,6 @@ ASKED = {
     "pam": {PASSWORD, FAILED},
     "gss": {GSS},
     "oauth": {OAUTH},
-    # No client certificate is shown.
-    "cert": {REFUSED},
     REJECT: {REFUSED},
     NO_RULE: {REFUSED},
 }
@@ -65,9 +63,7 @@ def expected(record: Record | None) -> set[str]:
     """Return the answers that fit a decision, for a client without a certificate."""
     if record is None:
         return ASKED[NO_RULE]
-    if record.method != REJECT and dict(record.options).get("clientcert", "").startswith("verify-"):
-        return {REFUSED}
-    return ASKED[record.method]
+    return {REFUSED} if record.asks_certificate else ASKED[record.method]
 
 
 def ask(target: Target, connection: Connection, context: ssl.SSLContext | None = None) -> Answer:
