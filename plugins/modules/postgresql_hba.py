@@ -39,7 +39,7 @@ options:
       - The rules in their order.
       - Names are written as in C(pg_hba.conf). V(all), V(sameuser), V(samerole) and V(replication) are keywords as
         databases, V(all) as a user; V(+team) is everybody in the role C(team), V(/^app_) a regular expression.
-      - A name in double quotes, such as V("all"), is only a name. Quotes that a name needs for its characters are added.
+      - A name in double quotes, such as V("all"), is only a name. Quotes that its characters need are added.
     type: list
     elements: dict
     required: true
@@ -187,9 +187,9 @@ EXAMPLES = r"""
         expect: allowed
         password: "{{ vault_app_password }}"
       - {name: the standby, user: standby, replication: true, address: 192.0.2.20, expect: allowed}
-      - {name: a superuser from afar, user: postgres, database: app, address: 192.0.2.10, expect: refused}
+      - {name: a remote superuser, user: postgres, database: app, address: 192.0.2.10, expect: refused}
       - {name: a stranger, user: app, database: app, address: 198.51.100.7, expect: refused}
-      - {name: a client without TLS, connection: plaintext, user: app, database: app, address: 192.0.2.10, expect: refused}
+      - {name: no TLS, connection: plaintext, user: app, database: app, address: 192.0.2.10, expect: refused}
 
 - name: Put rules before those that are there
   bulwark.hardening.postgresql_hba:

@@ -96,8 +96,8 @@ EXAMPLES = r"""
 RETURN = r"""
 answer:
   description:
-    - V(scram), V(md5), V(password), V(gss), V(sspi) or V(oauth) is the proof that the server asks for. V(admitted) means
-      that it asks for none, V(failed) that it found a rule and did not take what this client is.
+    - V(scram), V(md5), V(password), V(gss), V(sspi) or V(oauth) is the proof that the server asks for. V(admitted)
+      means that it asks for none, V(failed) that it found a rule and did not take what this client is.
     - V(refused) means that no rule admits the connection, or that the rule needs a client certificate. V(no tls) means
       that TLS cannot be had, or not with a certificate from O(ca_file).
     - V(unreachable) and V(error) say nothing about rules and fail the task.

@@ -14,7 +14,20 @@ ROLES = ("app", "reader", "boss", "team", "sub", "Up Case", 'q"uote', "all")
 GROUPS = ("team", "sub", "nobody-is-here")
 DATABASES = ("app", "other", "team", "reader", "my db", "a,b", "all", "replication")
 # Legal, but none that a server has.
-ODD = ("#hash", "back\\slash", "tail\\", "\u00e9t\u00e9", "@file", "+plus", "/slash", "x=y", "$user", "include", "%", "''")
+ODD = (
+    "#hash",
+    "back\\slash",
+    "tail\\",
+    "\u00e9t\u00e9",
+    "@file",
+    "+plus",
+    "/slash",
+    "x=y",
+    "$user",
+    "include",
+    "%",
+    "''",
+)
 PATTERNS = ("/^app", "/o", "/^(team|reader)$", "/^[A-Z ]+", "/a,b", '/"', "/^t.*m$", "/\\mmy\\M", "/")
 METHODS = {"local": ("trust", "reject", "md5", "password", "scram-sha-256", "peer", "ident", "pam"),
            "host": ("trust", "reject", "md5", "password", "scram-sha-256", "ident", "pam", "gss")}  # fmt: skip
@@ -92,7 +105,7 @@ def line(rng: random.Random, major: int) -> str:
     text = rng.choice(["", "", " ", "\t"]) + columns[0]
     for column in columns[1:]:
         text += rng.choice([" ", " ", "\t", "   ", " \t"]) + column
-    return text + rng.choice(["", "", " ", " # why, \"not\"", "#", "\r"])
+    return text + rng.choice(["", "", " ", ' # why, "not"', "#", "\r"])
 
 
 def continued(rng: random.Random, text: str) -> str:
@@ -141,15 +154,42 @@ def body(rng: random.Random, lines: Sequence[str], major: int) -> str:
 
 
 BREAKAGES = (
-    "locla all all peer", "local", "local all", "local all all", "local all all peers", "host all all", "local,host all all peer",
-    "host all all 10.0.0.0/33 reject", "host all all 10.0.0.0 reject", "host all all 10.0.0.0 ffff:: reject",
-    "host all all name/8 reject", "host all all 10.0.0.0/8", "host all all 10.0.0.0/8 peer", "host all all all cert",
-    "host all all all,samenet reject", "local all all trust,peer", "local all all gss", "local all all peer map",
-    "host all all all scram-sha-256 clientcert=verify-ca", "local all all scram-sha-256 map=x", "host all all 10.0.0.0/ reject",
-    "local @extra/missing all peer", "host all all 1.2.3.4/8x reject", "local all all peer nonsense=1", "host all all all ldap",
-    "hostssl all all all cert clientcert=verify-ca", "local all all trust pamservice=x", "host all all 1.2.3.4 255.0.0 x reject",
-)  # fmt: skip
-BREAKAGES_16 = ("include extra/missing", "include_dir extra/missing", "local /( all peer", "include main", "include_dir")
+    "locla all all peer",
+    "local",
+    "local all",
+    "local all all",
+    "local all all peers",
+    "host all all",
+    "local,host all all peer",
+    "host all all 10.0.0.0/33 reject",
+    "host all all 10.0.0.0 reject",
+    "host all all 10.0.0.0 ffff:: reject",
+    "host all all name/8 reject",
+    "host all all 10.0.0.0/8",
+    "host all all 10.0.0.0/8 peer",
+    "host all all all cert",
+    "host all all all,samenet reject",
+    "local all all trust,peer",
+    "local all all gss",
+    "local all all peer map",
+    "host all all all scram-sha-256 clientcert=verify-ca",
+    "local all all scram-sha-256 map=x",
+    "host all all 10.0.0.0/ reject",
+    "local @extra/missing all peer",
+    "host all all 1.2.3.4/8x reject",
+    "local all all peer nonsense=1",
+    "host all all all ldap",
+    "hostssl all all all cert clientcert=verify-ca",
+    "local all all trust pamservice=x",
+    "host all all 1.2.3.4 255.0.0 x reject",
+)
+BREAKAGES_16 = (
+    "include extra/missing",
+    "include_dir extra/missing",
+    "local /( all peer",
+    "include main",
+    "include_dir",
+)
 # What these lines are refused for, only the server checks: the values of options, and regular expressions.
 UNCHECKED = frozenset(("local /( all peer", "local all all peer nonsense=1", "host all all all ldap",
                        "hostssl all all all cert clientcert=verify-ca"))  # fmt: skip
@@ -157,7 +197,9 @@ UNCHECKED = frozenset(("local /( all peer", "local all all peer nonsense=1", "ho
 
 def loopback(rng: random.Random) -> str:
     """Return a network that holds some addresses of this host, some of the time."""
-    base = ipaddress.IPv4Address((127 << 24) | rng.choice([0x000001, 0x000002, 0x000100, 0x010203, rng.getrandbits(24)]))
+    base = ipaddress.IPv4Address(
+        (127 << 24) | rng.choice([0x000001, 0x000002, 0x000100, 0x010203, rng.getrandbits(24)])
+    )
     bits = rng.choice([8, 16, 24, 30, 31, 32])
     return rng.choice(
         [f"{base}/{bits}", f"{base}/{bits}", f"{base} 255.0.255.0", "::1/128", "::/0", "0.0.0.0/0", "10.0.0.0/8", "all",
@@ -255,7 +297,9 @@ def wrong_name(rng: random.Random, rules: list[dict[str, Any]]) -> None:
 
 
 def wrong_address(rng: random.Random, rules: list[dict[str, Any]]) -> None:
-    rules[2]["addresses"] = [rng.choice(["192.0.2.0/24", "127.0.0.2/32", "::1/128", "no-such-host.invalid", ".invalid"])]
+    rules[2]["addresses"] = [
+        rng.choice(["192.0.2.0/24", "127.0.0.2/32", "::1/128", "no-such-host.invalid", ".invalid"])
+    ]
 
 
 def wrong_type(rng: random.Random, rules: list[dict[str, Any]]) -> None:
@@ -280,11 +324,20 @@ def administrator_by_missing_map(rng: random.Random, rules: list[dict[str, Any]]
 
 def not_readable(rng: random.Random, rules: list[dict[str, Any]]) -> None:
     rules[rng.randrange(4)].update(
-        rng.choice([
-            {"options": {"nonsense": "1"}}, {"databases": ["a\nb"]}, {"users": ["x" * 64]}, {"databases": []},
-            {"options": {"map": "a\nlocal all all trust"}}, {"users": ["@/etc/passwd"]}, {"databases": ["/("]},
-            {"method": "sspi"}, {"type": "localhost"}, {"comment": "a\nhost all all all trust"},
-        ])  # fmt: skip
+        rng.choice(
+            [
+                {"options": {"nonsense": "1"}},
+                {"databases": ["a\nb"]},
+                {"users": ["x" * 64]},
+                {"databases": []},
+                {"options": {"map": "a\nlocal all all trust"}},
+                {"users": ["@/etc/passwd"]},
+                {"databases": ["/("]},
+                {"method": "sspi"},
+                {"type": "localhost"},
+                {"comment": "a\nhost all all all trust"},
+            ]
+        )
     )
 
 

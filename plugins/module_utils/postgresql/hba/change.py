@@ -100,6 +100,8 @@ def converge(place: Place, wish: Wish, check_mode: bool = False, engine: Engine 
             # An earlier run may have died with its file in place: look only after its rollback.
             engine.settle()
         plan = _plan(place, wish)
+        if not check_mode:
+            _tidy(plan.path)
         if not plan.due:
             return Outcome(plan, plan.decisions)
         with _candidate(plan, place) as candidate:
@@ -110,6 +112,16 @@ def converge(place: Place, wish: Wish, check_mode: bool = False, engine: Engine 
         raise Refused(str(error)) from error
     finally:
         engine.close()
+
+
+def _tidy(path: str) -> None:
+    """Remove what a run left behind that was killed before it changed anything."""
+    parent, _name = files.split(path)
+    rehearsal.tidy()
+    with contextlib.suppress(OSError), files.directory(parent) as descriptor:
+        for name in os.listdir(descriptor):
+            if files.TEMPORARY.fullmatch(name):
+                files.remove_at(descriptor, name)
 
 
 def _plan(place: Place, wish: Wish) -> Plan:

@@ -23,6 +23,7 @@ from .host import Cluster
 from .syntax import Record, comparable, view
 
 SECONDS = 60.0
+PREFIX = "bulwark-hba-"
 # In hexadecimal, because COPY would escape some characters and names need not be valid in any encoding.
 QUESTION = (
     "COPY (SELECT encode(textsend(coalesce(json_agg(found), '[]')::text), 'hex') FROM pg_hba_file_rules AS found)"
@@ -34,7 +35,7 @@ Row = t.Mapping[str, t.Any]
 def rows_of(candidate: str, cluster: Cluster, system_user: str) -> list[Row]:
     """Return pg_hba_file_rules as it would be with the candidate. Raises Refused if it could not be tried."""
     try:
-        folder = tempfile.mkdtemp(prefix="bulwark-hba-")
+        folder = tempfile.mkdtemp(prefix=PREFIX)
     except OSError as error:
         raise Refused(f"no room for a rehearsal: {error}; nothing was changed") from error
     try:
@@ -46,6 +47,14 @@ def rows_of(candidate: str, cluster: Cluster, system_user: str) -> list[Row]:
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(folder)
+
+
+def tidy() -> None:
+    """Remove the clusters of rehearsals that were killed; no link is followed."""
+    with os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _ask(folder: str, candidate: str, cluster: Cluster, system_user: str) -> list[Row]:
