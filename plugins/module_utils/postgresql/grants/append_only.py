@@ -13,42 +13,13 @@ from collections.abc import Iterator, Mapping
 from ..names import qualified
 from .model import ALL, PUBLIC, TAMPERING, Database, Schema, Wish
 from .planner import rules_of
+from .standing import Standing
 from .state import Cluster, Contents, Item
 
 # Attributes that lead to any right: a role with one of them can make itself the owner, or read and write past it.
 POWERS = ("superuser", "createrole", "bypassrls", "replication")
 WRITERS = ("pg_write_all_data", "pg_write_server_files", "pg_execute_server_program")
 DATABASE_OWNER = "pg_database_owner"
-
-
-class Standing:
-    """Who will be what when the wish has been brought to the cluster."""
-
-    def __init__(self, wish: Wish, cluster: Cluster) -> None:
-        self.named = {role.name: role for role in wish.roles}
-        self._states = cluster.roles
-        self.roles = {*cluster.roles, *self.named}
-        self._groups: dict[str, set[str]] = {role.name: set(role.member_of) for role in wish.roles}
-        for found in cluster.memberships:
-            if found.member not in self.named:
-                self._groups.setdefault(found.member, set()).add(found.role)
-        self._reached: dict[str, set[str]] = {}
-
-    def has(self, role: str, attribute: str) -> bool:
-        """Return whether the role has LOGIN, SUPERUSER and so on."""
-        state = self.named.get(role) or self._states.get(role)
-        return bool(state and getattr(state, attribute))
-
-    def reach(self, role: str) -> set[str]:
-        """Return the role and all that it is a member of, whatever the way; also without INHERIT, by SET ROLE."""
-        if role not in self._reached:
-            reached, waiting = {role}, [role]
-            while waiting:
-                new = self._groups.get(waiting.pop(), set()) - reached
-                reached |= new
-                waiting += new
-            self._reached[role] = reached
-        return self._reached[role]
 
 
 def problems(wish: Wish, cluster: Cluster, contents: Mapping[str, Contents]) -> list[str]:

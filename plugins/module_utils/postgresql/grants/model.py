@@ -17,8 +17,9 @@ from .. import scram
 from ..names import name_problem
 from ..server import Refused
 
-# Everybody. A role of this name cannot exist, while one named "PUBLIC" can.
+# Everybody, as it is kept here: a role named so cannot exist, while one named "PUBLIC" can.
 PUBLIC = "public"
+EVERYBODY = ("PUBLIC", PUBLIC)
 # What can be granted on each kind of object, as GRANT names it, with the first version that knows it.
 PRIVILEGES: dict[str, dict[str, int]] = {
     "DATABASE": {"CREATE": 0, "CONNECT": 0, "TEMPORARY": 0},
@@ -272,7 +273,7 @@ def _database(values: Options) -> Database:
 def _grants(grants: t.Iterable[Options]) -> tuple[Grant, ...]:
     return tuple(
         Grant(
-            PUBLIC if role.lower() == PUBLIC else role,
+            PUBLIC if role in EVERYBODY else role,
             tuple(name.upper() for name in grant["privileges"]),
             tuple(grant.get("columns") or ()),
         )
@@ -357,7 +358,7 @@ def _name(name: str, path: str) -> t.Iterator[str]:
 
 def _role_name(name: str, path: str, public: bool = False) -> t.Iterator[str]:
     yield from _name(name, path)
-    if name.lower() in (PUBLIC, "none") and not (public and name in (PUBLIC, PUBLIC.upper())):
+    if name == "none" or (name in EVERYBODY and not public):
         yield f"{path}: {name!r} is no role and cannot be one" + ("; everybody is written PUBLIC" if public else "")
 
 

@@ -95,7 +95,7 @@ judged AS (
   FROM found f),
 items AS (
   SELECT j.*, coalesce(acl, acldefault(code::"char", owner)) AS actual FROM judged j
-  WHERE managed OR (acl IS NOT NULL AND {held})
+  WHERE managed OR kind = 'SCHEMA' OR (acl IS NOT NULL AND {held})
     OR (class = 'pg_class'::regclass AND EXISTS (
       SELECT FROM pg_attribute a WHERE a.attrelid = j.oid AND attacl IS NOT NULL AND {held_column}))),
 relations AS (SELECT * FROM items WHERE class = 'pg_class'::regclass),

@@ -14,6 +14,7 @@ from ..names import identifier, literal
 from . import privileges as acl
 from .model import ATTRIBUTES, PRIVILEGES, PUBLIC, Database, Grant, Role, Rule, Schema, Wish, expanded
 from .privileges import Key, Statement
+from .standing import Standing
 from .state import Cluster, Contents, Entry, Item, Membership, born_with, own_privileges
 
 SEPARATE_MEMBERSHIP_OPTIONS = 16
@@ -46,7 +47,7 @@ def plan_cluster(wish: Wish, cluster: Cluster, new_verifier: Callable[[str], str
         steps += acl.steps(item, wished_keys(item, database.grants, cluster.major))
     for item in cluster.others:
         steps += acl.steps(item, (), _held_by(item, named))
-    return ClusterPlan(tuple(moved), (*rest, *acl.statements(steps)))
+    return ClusterPlan(tuple(moved), (*rest, *acl.statements(steps, {})))
 
 
 def new_item(name: str, cluster: Cluster) -> Item:
@@ -75,9 +76,13 @@ def plan_database(wish: Wish, database: Database, cluster: Cluster, contents: Co
     for item in made:
         sql = f"CREATE SCHEMA {item.sql} AUTHORIZATION {identifier(item.owner)}"
         result.append(Statement(sql, (), (f"schema {item.sql} of {item.owner}",)))
-    for found in (*contents.items, *made):
+    places: dict[str, Item] = {}
+    # Owners of schemas change first, and with them who may look into these.
+    for found in sorted((*contents.items, *made), key=lambda item: (item.kind != "SCHEMA", item.kind, item.sql)):
         item = found
         if not item.managed:
+            if item.kind == "SCHEMA":
+                places[item.name] = item
             steps += acl.steps(item, (), _held_by(item, named))
             continue
         schema = schemas[item.schema or item.name]
@@ -87,11 +92,12 @@ def plan_database(wish: Wish, database: Database, cluster: Cluster, contents: Co
                 result.append(_owner(item, owner))
             item = item.owned_by(owner)
         if item.kind == "SCHEMA":
+            places[item.name] = item
             steps += acl.steps(item, wished_keys(item, schema.grants, cluster.major))
         elif item.kind in schema.rules:
             grants = [grant for rule in rules_of(schema, item) for grant in rule.grants]
             steps += acl.steps(item, wished_keys(item, grants, cluster.major))
-    return (*result, *acl.statements(steps), *_defaults(wish, database, cluster, contents))
+    return (*result, *acl.statements(steps, places), *_defaults(wish, database, cluster, contents))
 
 
 def rules_of(schema: Schema, item: Item) -> list[Rule]:
@@ -300,6 +306,7 @@ def without_missing_schemas(database: Database, contents: Contents) -> Database:
 def problems(wish: Wish, cluster: Cluster) -> list[str]:
     """Return why the wish cannot be brought to this cluster, or must not."""
     found: list[str] = []
+    standing = Standing(wish, cluster)
     for role in wish.roles:
         name = repr(role.name)
         state = cluster.roles.get(role.name)
@@ -315,6 +322,11 @@ def problems(wish: Wish, cluster: Cluster) -> list[str]:
             if (wished.superuser if wished else other is not None and other.superuser) and not role.superuser:
                 found.append(
                     f"{name} would be a member of {group!r}, a superuser, and so one itself; take it out of member_of"
+                )
+            elif role.name in standing.reach(group):
+                found.append(
+                    f"{name} would be a member of {group!r}, which is one of {name} through roles that the wish does "
+                    "not name; name these too, or take the membership away"
                 )
     known = {*cluster.roles, *(role.name for role in wish.roles), PUBLIC}
     for place, role_name in _mentioned(wish):

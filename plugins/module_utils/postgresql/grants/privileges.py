@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..names import identifier
@@ -148,7 +148,7 @@ def clause(privileges: Iterable[tuple[str, str]]) -> str:
     return ", ".join(parts)
 
 
-def statements(all_steps: Iterable[Step]) -> list[Statement]:
+def statements(all_steps: Iterable[Step], schemas: Mapping[str, Item]) -> list[Statement]:
     """Return statements for the steps on any number of objects, as few as possible."""
     by_grantee: dict[tuple[int, str, str, str, Item, str], list[tuple[str, str]]] = defaultdict(list)
     for step in all_steps:
@@ -164,17 +164,32 @@ def statements(all_steps: Iterable[Step]) -> list[Statement]:
         groups[(rank, verb, kind, grantor, privileges_sql, tuple(sorted(grantees)))].append(item)
     verbs = (REVOKE, REVOKE_OPTION, GRANT)
     return [
-        _statement(verb, kind, grantor, privileges_sql, grantees, items[start : start + OBJECTS_OF_A_STATEMENT])
+        _statement(
+            verb, kind, grantor, privileges_sql, grantees, items[start : start + OBJECTS_OF_A_STATEMENT], schemas
+        )
         for (rank, verb, kind, grantor, privileges_sql, grantees), items in sorted(
             groups.items(),
-            key=lambda group: (group[0][1] == GRANT, group[0][0], verbs.index(group[0][1]), group[0][2:]),
+            # A schema last: who revokes in it has to see it.
+            key=lambda group: (
+                group[0][1] == GRANT,
+                group[0][2] == "SCHEMA",
+                group[0][0],
+                verbs.index(group[0][1]),
+                group[0][2:],
+            ),
         )
         for start in range(0, len(items), OBJECTS_OF_A_STATEMENT)
     ]
 
 
 def _statement(
-    verb: str, kind: str, grantor: str, privileges: str, grantees: Sequence[str], items: Sequence[Item]
+    verb: str,
+    kind: str,
+    grantor: str,
+    privileges: str,
+    grantees: Sequence[str],
+    items: Sequence[Item],
+    schemas: Mapping[str, Item],
 ) -> Statement:
     objects = ", ".join(item.sql for item in items)
     people = ", ".join(role_sql(grantee) for grantee in grantees)
@@ -182,6 +197,12 @@ def _statement(
     if grantor:
         # A superuser's REVOKE is about what the owner gave, and no other way names a grantor.
         sql = f"SET LOCAL ROLE {identifier(grantor)}; {sql}; SET LOCAL ROLE NONE"
+        for schema in sorted({item.schema for item in items if item.schema}):
+            if not any(
+                entry.grantee in (grantor, PUBLIC) and entry.privilege == "USAGE" for entry in schemas[schema].entries
+            ):
+                usage = f"USAGE ON SCHEMA {identifier(schema)}"
+                sql = f"GRANT {usage} TO {identifier(grantor)}; {sql}; REVOKE {usage} FROM {identifier(grantor)}"
     given_by = f", given by {grantor}" if grantor else ""
     option = " with grant option" if verb == REVOKE_OPTION else ""
     facts = tuple(
