@@ -54,7 +54,8 @@ def build() -> None:
                 server,
                 f"CREATE VIEW {qualified(schema, 'v')} AS SELECT 1 AS a",
                 f"CREATE SEQUENCE {qualified(schema, 'counter')}",
-                f"CREATE FUNCTION {qualified(schema, 'f')}(a int, VARIADIC b text[]) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+                f"CREATE FUNCTION {qualified(schema, 'f')}(a int, VARIADIC b text[]) RETURNS int LANGUAGE sql"
+                " AS 'SELECT 1'",
                 f"CREATE FUNCTION {qualified(schema, 'f')}() RETURNS int LANGUAGE sql AS 'SELECT 1'",
                 f"CREATE PROCEDURE {qualified(schema, 'p')}(a int) LANGUAGE sql AS 'SELECT 1'",
                 f"CREATE AGGREGATE {qualified(schema, 'total')}(int) (SFUNC = int4pl, STYPE = int)",
@@ -187,21 +188,24 @@ def seed_word(rng: random.Random) -> str:
     return "".join(rng.choice("abcäß'\\$ ") for _ in range(8))
 
 
+STATE = """
+SELECT concat_ws('#',
+  (SELECT string_agg(concat_ws('|', oid, relowner, relacl), ' ' ORDER BY oid) FROM pg_class WHERE oid >= 16384),
+  (SELECT string_agg(concat_ws('|', attrelid, attnum, attacl), ' ' ORDER BY attrelid, attnum) FROM pg_attribute
+   WHERE attacl IS NOT NULL),
+  (SELECT string_agg(concat_ws('|', oid, nspowner, nspacl), ' ' ORDER BY oid) FROM pg_namespace),
+  (SELECT string_agg(concat_ws('|', oid, proowner, proacl), ' ' ORDER BY oid) FROM pg_proc WHERE oid >= 16384),
+  (SELECT string_agg(concat_ws('|', oid, typowner, typacl), ' ' ORDER BY oid) FROM pg_type WHERE oid >= 16384),
+  (SELECT string_agg(concat_ws('|', oid, defaclacl), ' ' ORDER BY oid) FROM pg_default_acl),
+  (SELECT string_agg(m::text, ' ' ORDER BY roleid, member, grantor) FROM pg_auth_members m),
+  (SELECT string_agg(a::text, ' ' ORDER BY oid) FROM pg_authid a),
+  (SELECT string_agg(concat_ws('|', oid, datdba, datacl), ' ' ORDER BY oid) FROM pg_database))
+"""
+
+
 def state(server: Server) -> str:
     """Return everything that privileges hang on, as one text."""
-    return str(
-        server.value(
-            "SELECT concat_ws('#', (SELECT string_agg(concat_ws('|', oid, relowner, relacl), ' ' ORDER BY oid) FROM pg_class"
-            " WHERE oid >= 16384), (SELECT string_agg(concat_ws('|', attrelid, attnum, attacl), ' ' ORDER BY attrelid, attnum)"
-            " FROM pg_attribute WHERE attacl IS NOT NULL), (SELECT string_agg(concat_ws('|', oid, nspowner, nspacl), ' ' ORDER BY"
-            " oid) FROM pg_namespace WHERE oid >= 16384), (SELECT string_agg(concat_ws('|', oid, proowner, proacl), ' ' ORDER BY"
-            " oid) FROM pg_proc WHERE oid >= 16384), (SELECT string_agg(concat_ws('|', oid, typowner, typacl), ' ' ORDER BY oid)"
-            " FROM pg_type WHERE oid >= 16384), (SELECT string_agg(concat_ws('|', oid, defaclacl), ' ' ORDER BY oid)"
-            " FROM pg_default_acl), (SELECT string_agg(m::text, ' ' ORDER BY roleid, member, grantor) FROM pg_auth_members m),"
-            " (SELECT string_agg(a::text, ' ' ORDER BY oid) FROM pg_authid a),"
-            " (SELECT string_agg(concat_ws('|', oid, datdba, datacl), ' ' ORDER BY oid) FROM pg_database))"
-        )
-    )
+    return str(server.value(STATE))
 
 
 def table_oracle(server: Server, wish: t.Mapping[str, t.Any]) -> list[str]:
@@ -230,10 +234,8 @@ def table_oracle(server: Server, wish: t.Mapping[str, t.Any]) -> list[str]:
                     [qualified(schema["name"], table)] * 2,
                 )
             }
-            owner = server.value(
-                "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = %s::regclass",
-                [qualified(schema["name"], table)],
-            )
+            owner_of = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = %s::regclass"
+            owner = server.value(owner_of, [qualified(schema["name"], table)])
             if found != {entry for entry in expected if entry[0] != owner}:
                 wrong.append(f"{schema['name']}.{table}: {sorted(found ^ expected)}")
     return wrong

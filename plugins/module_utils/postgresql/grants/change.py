@@ -162,8 +162,8 @@ class Run:
         left = [*self.plan_cluster().statements, *(self.plan_database(database) if database else ())]
         if left:
             raise Refused(
-                f"after all statements this is still to be done: {left[0].shown}; somebody changes the same now, or a "
-                "role that passed a privilege on has become a member of the owner; find who, then run this again"
+                f"after all statements this is still to be done: {left[0].shown}; somebody else changes the same now, "
+                "so run this again when they are done"
             )
         only = replace(self.wish, databases=(database,) if database else ())
         tampering = append_only.effective(only, self.cluster, self.contents)
