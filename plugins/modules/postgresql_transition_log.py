@@ -95,13 +95,14 @@ options:
         type: str
         required: true
       name:
-        description: The name of the guard. Its constraint or trigger is called C(bulwark_) and this.
+        description: The name of the guard. Its trigger is called C(bulwark_) and this.
         type: str
         required: true
       check:
         description:
-          - A condition that each row has to meet when it is written. Rows that are there already are not looked at
-            until they are changed.
+          - A condition on C(NEW), a row that is inserted or updated. Where it is false, the statement fails as for a
+            CHECK constraint of that name, but without its detail, which quotes the row and its secrets.
+          - Rows that are there already are not looked at until they are changed.
         type: str
       when:
         description: A condition on C(OLD) and C(NEW), the row before and after an update. Needs O(guards[].set_null).
@@ -185,7 +186,7 @@ EXAMPLES = r"""
     guards:
       - name: four_eyes
         table: orders
-        check: state <> 'APPROVED' OR (approver IS NOT NULL AND approver <> requester)
+        check: NEW.state <> 'APPROVED' OR coalesce(NEW.approver <> NEW.requester, false)
 
 - name: It is still as it was installed
   bulwark.hardening.postgresql_transition_log:
@@ -202,7 +203,7 @@ EXAMPLES = r"""
     guards:
       - name: four_eyes
         table: orders
-        check: state <> 'APPROVED' OR (approver IS NOT NULL AND approver <> requester)
+        check: NEW.state <> 'APPROVED' OR coalesce(NEW.approver <> NEW.requester, false)
 
 - name: Stop recording, and keep what was recorded
   bulwark.hardening.postgresql_transition_log:

@@ -110,7 +110,7 @@ def _locked(server: Server, seconds: float, needs: Needs, change: Change) -> Non
             return
         except Failed as failure:
             if failure.sqlstate not in (LOCK_NOT_AVAILABLE, DEADLOCK):
-                raise
+                raise Refused(f"the server refused a step, and nothing has changed: {failure}") from failure
             if time.monotonic() >= deadline:
                 raise Refused(
                     f"no lock on {', '.join('.'.join(place) for place in modes)} within {seconds:g} s; held by process "
@@ -120,7 +120,7 @@ def _locked(server: Server, seconds: float, needs: Needs, change: Change) -> Non
 
 
 def _modes(policy: Policy, strong: Iterable[Key], weak: Iterable[Place], observed: Observed) -> dict[Place, str]:
-    """Return which lock each table needs: to drop a trigger or touch a constraint, nobody may even read it."""
+    """Return which lock each table needs: to drop a trigger, nobody may even read it."""
     modes = dict.fromkeys(weak, WEAK)
     if any(kind == "log table" for kind, *_names in observed.objects):
         modes[(policy.log_schema, LOG_TABLE)] = WEAK
@@ -130,30 +130,20 @@ def _modes(policy: Policy, strong: Iterable[Key], weak: Iterable[Place], observe
 
 def _install_needs(server: Server, policy: Policy) -> dict[Place, str]:
     observed = observe(server, policy)
-    _stale, guards, dropped = _rebuilt(policy, observed)
-    return _modes(policy, [*dropped, *map(guard_key, guards)], policy.places, observed)
-
-
-def _rebuilt(policy: Policy, observed: Observed) -> tuple[list[Difference], list[Guard], list[Key]]:
-    """Return what differs, the guards to make, and the triggers and constraints to drop."""
     found = differences(expected(policy, observed), observed.objects)
-    keys = {difference.key for difference in found}
-    guards = [guard for guard in policy.guards if guard_key(guard) in keys]
-    again = {guard_key(guard) for guard in guards}
-    dropped = [
-        entry.key
-        for entry in found
-        if entry.observed and entry.key[0] in ("trigger", "constraint") and (not entry.expected or entry.key in again)
-    ]
-    return found, guards, dropped
+    return _modes(policy, [entry.key for entry in _surplus(found, "trigger")], policy.places, observed)
+
+
+def _surplus(found: Iterable[Difference], kind: str) -> list[Difference]:
+    return [difference for difference in found if difference.key[0] == kind and not difference.expected]
 
 
 def _install(server: Server, policy: Policy) -> None:
     observed = observe(server, policy)
-    found, guards, dropped = _rebuilt(policy, observed)
+    found = differences(expected(policy, observed), observed.objects)
     _refuse(server, found)
     # First of all, or they would record this with whatever is wrong about them.
-    _drop(server, [*observed.of("event trigger"), *dropped])
+    _drop(server, [*observed.of("event trigger"), *(entry.key for entry in _surplus(found, "trigger"))])
     for setting, value in statements.PLAIN_TEXT.items():
         server.rows("SELECT set_config(%s, %s, true)", [setting, value])
     missing = [key[1] for key in (entry.key for entry in found) if key[0] == "role"]
@@ -161,9 +151,9 @@ def _install(server: Server, policy: Policy) -> None:
     _run(server, statements.create_log(policy))
     _run(server, statements.functions(policy, observed.types))
     _run(server, statements.triggers(policy))
-    for guard in guards:
-        _run(server, statements.guard_statements(policy, guard))
-    _drop(server, [entry.key for entry in found if entry.key[0] == "function" and not entry.expected])
+    for guard in policy.guards:
+        _guard(server, policy, guard)
+    _drop(server, [entry.key for entry in _surplus(found, "function")])
     _run(server, surplus_grants(server, policy))
     _run(server, statements.grants(policy))
     _run(server, [statements.baseline(policy, table) for table in policy.recorded])
@@ -176,6 +166,18 @@ def _install(server: Server, policy: Policy) -> None:
             f"what was installed is not what it has to be: {'; '.join(map(str, left))}; nothing has changed; put that "
             "right and run this again"
         )
+
+
+def _guard(server: Server, policy: Policy, guard: Guard) -> None:
+    try:
+        _run(server, statements.guard_trigger(policy, guard))
+    except Failed as failure:
+        if failure.sqlstate in (LOCK_NOT_AVAILABLE, DEADLOCK):
+            raise
+        raise Refused(
+            f"guard {guard.name!r} of {guard.schema}.{guard.table}: the server refused {guard.wish!r}: {failure}; "
+            "write one condition on the columns of NEW, and of OLD in an update; nothing has changed"
+        ) from failure
 
 
 def _note(server: Server, policy: Policy, operation: str) -> None:
@@ -196,13 +198,13 @@ def _note(server: Server, policy: Policy, operation: str) -> None:
 def _removable(policy: Policy, observed: Observed) -> list[Key]:
     kept: set[Key] = {("function", policy.log_schema, "refuse", "")}
     kept |= {key for key in observed.of("trigger") if key[1:3] == (policy.log_schema, LOG_TABLE)}
-    kinds = ("event trigger", "trigger", "constraint", "function")
+    kinds = ("event trigger", "trigger", "function")
     return [key for kind in kinds for key in observed.of(kind) if key not in kept]
 
 
 def _remove_needs(server: Server, policy: Policy) -> dict[Place, str]:
     observed = observe(server, policy)
-    strong = [key for key in _removable(policy, observed) if key[0] in ("trigger", "constraint")]
+    strong = [key for key in _removable(policy, observed) if key[0] == "trigger"]
     return _modes(policy, strong, (), observed)
 
 
@@ -219,8 +221,6 @@ def _drop(server: Server, keys: Iterable[Key]) -> None:
             server.rows(f"DROP EVENT TRIGGER {identifier(names[0])}")
         elif kind == "trigger":
             server.rows(f"DROP TRIGGER {identifier(names[2])} ON {qualified(*names[:2])}")
-        elif kind == "constraint":
-            server.rows(f"ALTER TABLE {qualified(*names[:2])} DROP CONSTRAINT {identifier(names[2])}")
         else:
             server.rows(f"DROP ROUTINE {qualified(*names[:2])}({names[2]})")
 

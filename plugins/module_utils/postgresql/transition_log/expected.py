@@ -67,8 +67,8 @@ class Difference:
 def spelled(key: Key) -> str:
     """Return a key in words."""
     kind, *names = key
-    if kind in ("trigger", "constraint"):
-        return f"{kind} {names[2]} of {names[0]}.{names[1]}"
+    if kind == "trigger":
+        return f"trigger {names[2]} of {names[0]}.{names[1]}"
     return f"{kind} {'.'.join(name for name in names if name)}".strip()
 
 
@@ -99,8 +99,8 @@ ENABLED = {"A": "enabled always", "O": "enabled for origin only", "R": "enabled 
 
 
 def guard_key(guard: Guard) -> Key:
-    """Return the key of a guard's constraint or trigger."""
-    return ("constraint" if guard.check else "trigger", guard.schema, guard.table, guard.object_name)
+    """Return the key of a guard's trigger."""
+    return ("trigger", guard.schema, guard.table, guard.object_name)
 
 
 def expected(policy: Policy, observed: Observed) -> dict[Key, str]:
@@ -128,7 +128,8 @@ def _functions(policy: Policy, observed: Observed) -> dict[Key, str]:
         chosen = [f"{setting}={value}" for setting, value in settings.items()]
         made[("function", policy.log_schema, name, "")] = function_text(role, returns, definer, chosen, "", source)
 
-    add("refuse", owner, "trigger", False, statements.INTERNAL_PATH, statements.REFUSE_SOURCE)
+    for name, source in statements.REFUSERS.items():
+        add(name, owner, "trigger", False, statements.INTERNAL_PATH, source)
     add("record_ddl", writer, "event_trigger", True, statements.INTERNAL_PATH, statements.ddl_source(policy))
     for table in policy.recorded:
         settings = statements.settings(observed.types.get(str(table), ()))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ..names import name_problem
 from ..server import Refused
 
-# Every trigger and constraint of ours on somebody else's table starts so.
+# Every trigger of ours starts so.
 PREFIX = "bulwark_"
 RECORD = "bulwark_record"
 REFUSE_CHANGE = "bulwark_refuse_change"
@@ -46,7 +46,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Guard:
-    """A condition that every row has to meet, or columns that are emptied when a row changes in a certain way."""
+    """A condition that no written row may fail, or columns that are emptied when a row changes in a certain way."""
 
     schema: str
     table: str
@@ -57,7 +57,7 @@ class Guard:
 
     @property
     def object_name(self) -> str:
-        """The name of its constraint or trigger."""
+        """The name of its trigger."""
         return PREFIX + self.name
 
     @property

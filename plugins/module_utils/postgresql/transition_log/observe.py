@@ -123,11 +123,6 @@ SELECT n.nspname, c.relname, r.rulename FROM pg_rewrite r
 JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
 """
-CONSTRAINTS = """
-SELECT n.nspname, c.relname, k.conname, pg_get_constraintdef(k.oid) FROM pg_constraint k
-JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE (n.nspname, c.relname, k.conname) IN (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[]))
-"""
 EVENT_TRIGGERS = """
 SELECT e.evtname, e.evtenabled::text, e.evtevent, n.nspname, p.proname, coalesce(e.evttags, '{}'), r.rolsuper
 FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid JOIN pg_namespace n ON n.oid = p.pronamespace
@@ -162,11 +157,6 @@ def observe(server: Server, policy: Policy) -> Observed:
     _roles(server, policy, objects)
     _log(server, policy, objects)
     foreign = _triggers(server, policy, places, objects)
-    keys = sorted({guard_key(guard) for guard in policy.guards} | set(noted))
-    for schema, table, name, definition in server.rows(
-        CONSTRAINTS, [[key[part] for key in keys] for part in (1, 2, 3)]
-    ):
-        objects[("constraint", schema, table, name)] = definition.replace(" NOT VALID", "")
     return Observed(objects, types, noted, tuple(foreign))
 
 
@@ -239,7 +229,7 @@ def _triggers(server: Server, policy: Policy, places: Sequence[tuple[str, str]],
     schema = policy.log_schema
     watched = [*places, (schema, LOG_TABLE)]
     lists = [[place[0] for place in watched], [place[1] for place in watched]]
-    guards = {guard_key(guard) for guard in policy.guards if guard.when}
+    guards = {guard_key(guard) for guard in policy.guards}
     foreign = [f"rule {name} of {space}.{table}" for space, table, name in server.rows(RULES, lists)]
     for row in server.rows(TRIGGERS_FOUND, [schema, *lists]):
         space, table, name, enabled, kind, function_schema, function, *traits, arguments, definition = row
@@ -250,9 +240,9 @@ def _triggers(server: Server, policy: Policy, places: Sequence[tuple[str, str]],
             continue
         words = ("with a condition", "for some columns", "deferrable", "with transition tables")
         extras = [word for word, trait in zip(words, traits) if trait] + ["with arguments"] * bool(arguments)
+        # A condition is as the server writes it, which only the installation knows.
+        extras += [definition] * (key in guards or function.startswith("guard_") or function == "refuse_row")
         objects[key] = trigger_text(enabled, kind, f"{function_schema}.{function}", extras)
-        if function_schema == schema and function.startswith("guard_"):
-            objects[key] = f"{trigger_text(enabled, kind, function)}, {definition}"
     for name, enabled, event, function_schema, function, tags, superuser in server.rows(EVENT_TRIGGERS, [schema]):
         text = event_trigger_text(enabled, event, f"{function_schema}.{function}", tags, superuser)
         objects[("event trigger", name)] = text

@@ -60,6 +60,15 @@ BEGIN
 END
 """
 
+# In the words of PostgreSQL, which clients know.
+REFUSE_ROW_SOURCE = """
+BEGIN
+  RAISE EXCEPTION 'new row for relation "%" violates check constraint "%"', TG_TABLE_NAME, TG_NAME
+    USING ERRCODE = 'check_violation', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+END
+"""
+REFUSERS = {"refuse": REFUSE_SOURCE, "refuse_row": REFUSE_ROW_SOURCE}
+
 
 def log(policy: Policy) -> str:
     """Return the name of the log table."""
@@ -195,17 +204,12 @@ def _setting(setting: str, value: str) -> str:
 
 def functions(policy: Policy, types: Mapping[str, Sequence[str]]) -> list[str]:
     """Return what makes all functions. ``types`` has the types of the columns of each table."""
-    made = create_function(
-        qualified(policy.log_schema, "refuse"), "trigger", REFUSE_SOURCE, policy.owner_role, False, INTERNAL_PATH
-    )
-    made += create_function(
-        qualified(policy.log_schema, "record_ddl"),
-        "event_trigger",
-        ddl_source(policy),
-        policy.writer_role,
-        True,
-        INTERNAL_PATH,
-    )
+    made = []
+    for function, source in REFUSERS.items():
+        name = qualified(policy.log_schema, function)
+        made += create_function(name, "trigger", source, policy.owner_role, False, INTERNAL_PATH)
+    name, source = qualified(policy.log_schema, "record_ddl"), ddl_source(policy)
+    made += create_function(name, "event_trigger", source, policy.writer_role, True, INTERNAL_PATH)
     for table in policy.recorded:
         name = qualified(policy.log_schema, recorder(table))
         source = record_source(policy, table)
@@ -239,9 +243,9 @@ def grants(policy: Policy) -> list[str]:
     ]
 
 
-def _trigger(name: str, when: str, table: str, function: str) -> list[str]:
+def _trigger(name: str, when: str, table: str, function: str, condition: str = "") -> list[str]:
     scope = "STATEMENT" if "TRUNCATE" in when else "ROW"
-    made = f"CREATE OR REPLACE TRIGGER {identifier(name)} {when} ON {table} FOR EACH {scope}"
+    made = f"CREATE OR REPLACE TRIGGER {identifier(name)} {when} ON {table} FOR EACH {scope}{condition}"
     return [
         f"{made} EXECUTE FUNCTION {function}()",
         f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {identifier(name)}",
@@ -263,17 +267,18 @@ def triggers(policy: Policy) -> list[str]:
     return made
 
 
-def guard_statements(policy: Policy, guard: Guard) -> list[str]:
-    """Return what makes a guard that is not there yet. Rows that are there already are not judged by a new check."""
-    table, name = qualified(guard.schema, guard.table), identifier(guard.object_name)
+def guard_trigger(policy: Policy, guard: Guard) -> list[str]:
+    """Return what makes a guard.
+
+    A check is a trigger too, because the error of a CHECK constraint quotes the whole row, secrets included. It looks
+    at a row last of all, so that no other trigger can change it after that.
+    """
     if guard.check:
-        return [f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({guard.check}) NOT VALID"]
-    function = qualified(policy.log_schema, emptier(guard))
-    made = f"CREATE TRIGGER {name} BEFORE UPDATE ON {table} FOR EACH ROW WHEN ({guard.when})"
-    return [
-        f"{made} EXECUTE FUNCTION {function}()",
-        f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}",
-    ]
+        function, when, condition = "refuse_row", "AFTER INSERT OR UPDATE", f"({guard.check}) IS FALSE"
+    else:
+        function, when, condition = emptier(guard), "BEFORE UPDATE", guard.when
+    table = qualified(guard.schema, guard.table)
+    return _trigger(guard.object_name, when, table, qualified(policy.log_schema, function), f" WHEN ({condition})")
 
 
 def baseline(policy: Policy, table: Table) -> str:
