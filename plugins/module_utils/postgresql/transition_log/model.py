@@ -203,7 +203,7 @@ def _guard_problems(guard: Guard) -> list[str]:
     for option, text in (("check", guard.check), ("when", guard.when)):
         problem = condition_problem(text) if text else ""
         if problem:
-            found.append(f"{where}: {option} {problem}; write one SQL condition, such as state <> 'CLOSED'")
+            found.append(f"{where}: {option} {problem}; write one SQL condition, such as NEW.state <> 'CLOSED'")
     return found
 
 
