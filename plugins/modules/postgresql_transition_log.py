@@ -30,7 +30,7 @@ options:
     description:
       - V(install) brings everything to what the options say. When something has to be changed, every row is recorded
         once as it is, with operation C(BASELINE), so that the log goes on from what is there.
-      - V(verify) reads the catalogue only, locks nothing, and fails if anything differs.
+      - V(verify) writes nothing, and fails if anything differs. It reads the catalogue only, unless O(compare_rows).
       - V(remove) drops triggers, functions, event triggers and guards wherever they are. The log, its schema and the
         roles stay, and the log stays append-only.
     type: str
@@ -116,6 +116,19 @@ options:
         description: Whether the guard is wanted.
         type: bool
         default: true
+  compare_rows:
+    description:
+      - With V(verify), also compare each row with its newest record. A row that differs was changed while its trigger
+        was disabled, by a restore, or by a migration that rewrote the table.
+      - Reads the tables and the log whole, and keeps others from creating casts meanwhile.
+    type: bool
+    default: false
+  baseline:
+    description:
+      - With V(install), record each row as it is even if nothing else has to be done, so that O(compare_rows) takes
+        that for right, such as after a migration. The task is then always changed.
+    type: bool
+    default: false
   log_schema:
     description: The schema of the log, which is for nothing else. The log is its table C(transition).
     type: str
@@ -150,8 +163,9 @@ attributes:
     description: What is in the catalogue and what has to be, for each object that differs.
     support: full
   idempotent:
-    description: A second run changes nothing and takes no new baseline.
-    support: full
+    description: A second run changes nothing.
+    details: With O(baseline) each run takes a new one.
+    support: partial
   platform:
     description: Operating systems that the module works on.
     support: full
@@ -272,6 +286,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "enabled": {"type": "bool", "default": True},
         },
     },
+    "compare_rows": {"type": "bool", "default": False},
+    "baseline": {"type": "bool", "default": False},
     "log_schema": {"type": "str", "default": "bulwark_audit"},
     "owner_role": {"type": "str", "default": "bulwark_audit"},
     "writer_role": {"type": "str", "default": "bulwark_audit_writer"},
@@ -285,11 +301,11 @@ def operate(parameters: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.
     policy, patience = model.parse(parameters), parameters["lock_timeout_seconds"]
     with Server(Place.of(parameters), parameters["database"]) as server:
         if parameters["operation"] == "install":
-            outcome = change.install(server, policy, patience, check_mode)
+            outcome = change.install(server, policy, patience, check_mode, parameters["baseline"])
         elif parameters["operation"] == "remove":
             outcome = change.remove(server, policy, patience, check_mode)
         else:
-            outcome = change.verify(server, policy)
+            outcome = change.verify(server, policy, parameters["compare_rows"])
     result: dict[str, t.Any] = {
         "changed": outcome.changed,
         "differences": [str(difference) for difference in outcome.differences],

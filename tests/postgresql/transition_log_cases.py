@@ -369,6 +369,12 @@ BREAKAGES = [
     Breakage("column that is not always the same text", f"{ALTER} ADD COLUMN weight double precision", RECORD_FUNCTION,
              f"{ALTER} DROP COLUMN weight"),
 ]  # fmt: skip
+# While the trigger does not see it.
+BEHIND = {
+    "row changed behind the log": "UPDATE policies SET rego = 'forged' WHERE name = 'policy 1'",
+    "row deleted behind the log": "DELETE FROM policies WHERE name = 'policy 2'",
+    "row inserted behind the log": "INSERT INTO policies (id, name, type, rego) VALUES ('x', 'x', 'APPROVAL', 'x')",
+}
 
 
 def arguments() -> dict[str, Any]:

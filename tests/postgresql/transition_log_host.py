@@ -113,9 +113,10 @@ def install(**changes: Any) -> change.Outcome:
         return change.install(server, policy(**changes), 10, False)
 
 
-def differing() -> list[str]:
+def differing(compare_rows: bool = False, **changes: Any) -> list[str]:
     with superuser() as server:
-        return [str(difference) for difference in change.verify(server, policy()).differences]
+        outcome = change.verify(server, policy(**changes), compare_rows)
+    return [str(difference) for difference in outcome.differences]
 
 
 # --- every committed change has exactly its records ------------------------------------------------------------------
@@ -291,6 +292,8 @@ def records(seed: int, changes: int) -> Results:
         f"{len(missing)}; first {first}, in the log {logged.get(first[0])}" if first else "",
     )
     results.add("no record is without its change", f"{len(surplus)}: {list(surplus.items())[:1]}" if surplus else "")
+    rows = [text for text in differing(compare_rows=True) if text.startswith("rows")]
+    results.add("every row is as its newest record says", rows)
     for name, count in counts.items():
         results.add(f"{name} while rows changed", "" if count else "none")
     return results
@@ -609,11 +612,21 @@ def breakages() -> Results:
         results.add(f"{breakage.name}: found alone", problem)
         results.add(f"{breakage.name}: put right", left)
         run("DROP TABLE IF EXISTS public.mine")
-    changed = cases.arguments()
-    changed["tables"][0]["hidden"] = ["credentials_json"]
-    with superuser() as server:
-        outcome = change.verify(server, model.parse({**DEFAULTS, **changed}))
-    results.add("other arguments: found", "" if len(outcome.differences) == 1 else outcome.differences)
+    changed = cases.arguments()["tables"]
+    changed[0]["hidden"] = ["credentials_json"]
+    found = differing(tables=changed)
+    results.add(
+        "other arguments: found", "" if len(found) == 1 and found[0].startswith(cases.RECORD_FUNCTION) else found
+    )
+    for name, statement in cases.BEHIND.items():
+        results.add(f"{name}: no false alarm before", differing(compare_rows=True))
+        run(f"ALTER TABLE policies DISABLE TRIGGER bulwark_record; {statement};"
+            " ALTER TABLE policies ENABLE ALWAYS TRIGGER bulwark_record")  # fmt: skip
+        found = differing(compare_rows=True)
+        right = len(found) == 1 and found[0].startswith("rows of public.policies: 1 not as their newest record")
+        results.add(f"{name}: found", "" if right else found)
+        with superuser() as server:
+            change.install(server, policy(), 10, False, baseline=True)
     return results
 
 

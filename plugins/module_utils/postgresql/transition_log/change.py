@@ -16,7 +16,7 @@ from ..server import Failed, Refused, Server
 from . import statements
 from .expected import Difference, Key, Observed, differences, expected, guard_key
 from .model import LOG_TABLE, Guard, Policy
-from .observe import holders, observe, surplus_grants
+from .observe import casts_to_json, holders, observe, surplus_grants
 
 OLDEST = 140000
 LOCK_NOT_AVAILABLE, DEADLOCK = "55P03", "40P01"
@@ -36,22 +36,43 @@ class Outcome:
     foreign: tuple[str, ...] = ()
 
 
-def verify(server: Server, policy: Policy) -> Outcome:
-    """Compare, without writing or locking anything."""
+def verify(server: Server, policy: Policy, compare_rows: bool = False) -> Outcome:
+    """Compare without writing anything; with ``compare_rows`` also each row with its newest record."""
     _require(server)
     observed = observe(server, policy)
-    return Outcome(tuple(differences(expected(policy, observed), observed.objects)), foreign=observed.foreign)
+    found = differences(expected(policy, observed), observed.objects)
+    # Not where a cast or a missing column would have its way.
+    if compare_rows and not any(entry.blocking or entry.key[0] == "log table" for entry in found):
+        found += _unrecorded(server, policy)
+    return Outcome(tuple(found), foreign=observed.foreign)
 
 
-def install(server: Server, policy: Policy, lock_timeout_seconds: float, check_mode: bool) -> Outcome:
+def _unrecorded(server: Server, policy: Policy) -> list[Difference]:
+    found = []
+    with server.transaction():
+        server.rows("LOCK TABLE pg_catalog.pg_cast IN SHARE MODE")
+        _refuse(server, [Difference(("casts to json",), "", casts_to_json(server))])
+        _plain_text(server)
+        for table in policy.recorded:
+            count, first = server.row(statements.unrecorded(policy, table))
+            if count:
+                text = f"{count} not as their newest record says, the first {first!r}"
+                found.append(Difference(("rows of", table.schema, table.name), "", text))
+    return found
+
+
+def install(
+    server: Server, policy: Policy, lock_timeout_seconds: float, check_mode: bool, baseline: bool = False
+) -> Outcome:
     """Bring everything to what the policy says. Raises Refused, and then nothing has changed."""
     server.require_primary()
     if not policy.tables:
         raise Refused("tables is empty, so there is nothing to record; name at least one, or choose operation: remove")
     outcome = verify(server, policy)
     _refuse(server, outcome.differences)
-    if check_mode or not outcome.differences:
-        return Outcome(outcome.differences, bool(outcome.differences), outcome.foreign)
+    wanted = baseline or bool(outcome.differences)
+    if check_mode or not wanted:
+        return Outcome(outcome.differences, wanted, outcome.foreign)
     _locked(server, lock_timeout_seconds, lambda: _install_needs(server, policy), lambda: _install(server, policy))
     return Outcome(outcome.differences, True, outcome.foreign)
 
@@ -144,8 +165,7 @@ def _install(server: Server, policy: Policy) -> None:
     _refuse(server, found)
     # First of all, or they would record this with whatever is wrong about them.
     _drop(server, [*observed.of("event trigger"), *(entry.key for entry in _surplus(found, "trigger"))])
-    for setting, value in statements.PLAIN_TEXT.items():
-        server.rows("SELECT set_config(%s, %s, true)", [setting, value])
+    _plain_text(server)
     missing = [key[1] for key in (entry.key for entry in found) if key[0] == "role"]
     _run(server, [f"CREATE ROLE {identifier(role)} NOLOGIN" for role in missing])
     _run(server, statements.create_log(policy))
@@ -166,6 +186,11 @@ def _install(server: Server, policy: Policy) -> None:
             f"what was installed is not what it has to be: {'; '.join(map(str, left))}; nothing has changed; put that "
             "right and run this again"
         )
+
+
+def _plain_text(server: Server) -> None:
+    for setting, value in statements.PLAIN_TEXT.items():
+        server.rows("SELECT set_config(%s, %s, true)", [setting, value])
 
 
 def _guard(server: Server, policy: Policy, guard: Guard) -> None:

@@ -152,12 +152,17 @@ def observe(server: Server, policy: Policy) -> Observed:
     """Return what the catalogue says about all that a policy names, and about what is left of an earlier one."""
     places = policy.places
     noted = read_notes(server, policy)
-    objects: dict[Key, str] = {("casts to json",): str(server.value(CASTS))}
+    objects: dict[Key, str] = {("casts to json",): casts_to_json(server)}
     types = _tables(server, policy, places, objects)
     _roles(server, policy, objects)
     _log(server, policy, objects)
     foreign = _triggers(server, policy, places, objects)
     return Observed(objects, types, noted, tuple(foreign))
+
+
+def casts_to_json(server: Server) -> str:
+    """Return the types with a cast to json that somebody has made."""
+    return str(server.value(CASTS))
 
 
 def _tables(

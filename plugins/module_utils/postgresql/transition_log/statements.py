@@ -291,6 +291,30 @@ def baseline(policy: Policy, table: Table) -> str:
     )
 
 
+def unrecorded(policy: Policy, table: Table) -> str:
+    """Return the query for rows that are not as their newest record since the last baseline: how many, and the first.
+
+    A record tells what has become of the key after it, and, if that is another one, that the key before it is gone.
+    """
+    key = literal(table.key)
+    records = (
+        f"FROM {log(policy)} WHERE relation = {literal(str(table))} AND id >= (SELECT first FROM start)"
+        " AND operation IN ('BASELINE', 'INSERT', 'UPDATE', 'DELETE')"
+    )
+    return f"""
+WITH start AS (SELECT min(id) AS first FROM {log(policy)} WHERE (epoch, transaction_id) =
+  (SELECT epoch, transaction_id FROM {log(policy)} WHERE operation = 'INSTALL' ORDER BY epoch DESC, id DESC LIMIT 1)),
+told AS (SELECT id, after ->> {key} AS key, after AS image {records} AND after IS NOT NULL
+  UNION ALL SELECT id, before ->> {key}, NULL {records} AND before IS NOT NULL
+    AND before ->> {key} IS DISTINCT FROM after ->> {key}),
+newest AS (SELECT DISTINCT ON (key) key, image FROM told ORDER BY key, id DESC),
+present AS (SELECT image ->> {key} AS key, image
+  FROM (SELECT {image("found_row", table)} AS image FROM ONLY {table_name(table)} AS found_row) AS found)
+SELECT count(*), min(coalesce(present.key, newest.key)) FROM present FULL JOIN newest ON present.key = newest.key
+WHERE present.image IS DISTINCT FROM newest.image
+"""
+
+
 def event_triggers(policy: Policy) -> list[str]:
     """Return what makes the event triggers."""
     function = qualified(policy.log_schema, "record_ddl")
