@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transition_log
 import yaml
+from transition_log_cases import arguments
 
 from tests.integration_hosts.postgresql_cluster import Cluster, clusters
-from tests.postgresql import transition_log
-from tests.postgresql.transition_log_cases import arguments
 
 MODULE = "postgresql_transition_log"
 PROFILE = Path(__file__).resolve().parents[2] / "roles/postgresql/profiles/jitsudo_transition_log.yml"
