@@ -147,7 +147,7 @@ options:
     default: bulwark_audit_reader
   lock_timeout_seconds:
     description:
-      - How long to try to lock the tables, in seconds.
+      - How long to try to lock the tables, in seconds; V(0) tries once.
       - Each attempt ends within half of the server's C(deadlock_timeout), so that the product is never ended as a part
         of a deadlock and waits no longer than that behind an attempt.
     type: float
@@ -175,6 +175,7 @@ notes:
   - A record that cannot be written stops the change that it is about, and so does a full disk. That is meant so.
   - After a restore into another cluster, transaction numbers start again. Raise the default of the column C(epoch)
     before the product starts, or records sort before older ones; O(operation=verify) accepts any whole number there.
+  - A database that takes the tables from another one by logical replication would record each change a second time.
   - Do not record a table that is written in SERIALIZABLE transactions on a busy path; make it append-only instead.
 seealso:
   - name: Trigger functions
@@ -305,7 +306,7 @@ def operate(parameters: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.
         elif parameters["operation"] == "remove":
             outcome = change.remove(server, policy, patience, check_mode)
         else:
-            outcome = change.verify(server, policy, parameters["compare_rows"])
+            outcome = change.verify(server, policy, parameters["compare_rows"], patience)
     result: dict[str, t.Any] = {
         "changed": outcome.changed,
         "differences": [str(difference) for difference in outcome.differences],

@@ -20,6 +20,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -299,12 +300,12 @@ def records(seed: int, changes: int) -> Results:
     return results
 
 
-def end_backend() -> None:
+def end_backend(role: str = cases.RUNTIME, application: str = "shop") -> None:
     with superuser("postgres") as server:
         server.rows(
             "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE usename = %s"
-            " ORDER BY random() LIMIT 1) AS one",
-            [cases.RUNTIME],
+            " AND application_name = %s AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1) AS one",
+            [role, application],
         )
 
 
@@ -723,6 +724,7 @@ def failures() -> Results:
         with circumstances:
             before = objects()
             results.add(name, attempt(words, wish) or ("something has changed" if objects() != before else ""))
+    results.add("an installation whose session is ended is done or undone", interrupted())
     results.add("still as installed", differing())
     psql(
         "DROP DATABASE IF EXISTS ascii; CREATE DATABASE ascii TEMPLATE template0 ENCODING SQL_ASCII LOCALE 'C'",
@@ -743,6 +745,25 @@ def failures() -> Results:
     results.add("a server that is down", attempt("no session", {}))
     systemctl("start")
     return results
+
+
+def interrupted() -> str:
+    """End the session of installations at various moments; return what was left half done, or that none was ended."""
+    ended = 0
+    for milliseconds in range(2, 62, 4):
+        before = objects()
+        guards = [*cases.arguments()["guards"], {"name": "more", "table": "policies", "check": f"{milliseconds} > 0"}]
+        timer = threading.Timer(milliseconds / 1000, end_backend, ["postgres", "the tests"])
+        timer.start()
+        try:
+            install(guards=guards)
+        except postgresql_server.Refused:
+            ended += 1
+        timer.join()
+        if objects() != before and differing(guards=guards):
+            return f"after {milliseconds} ms: {differing(guards=guards)}"
+    install()
+    return "" if ended else "no session was ended in time"
 
 
 def attempt(words: str, wish: dict[str, Any], database: str = cases.DATABASE) -> str:

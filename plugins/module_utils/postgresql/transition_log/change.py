@@ -36,20 +36,21 @@ class Outcome:
     foreign: tuple[str, ...] = ()
 
 
-def verify(server: Server, policy: Policy, compare_rows: bool = False) -> Outcome:
+def verify(server: Server, policy: Policy, compare_rows: bool = False, lock_timeout_seconds: float = 10) -> Outcome:
     """Compare without writing anything; with ``compare_rows`` also each row with its newest record."""
     _require(server)
     observed = observe(server, policy)
     found = differences(expected(policy, observed), observed.objects)
     # Not where a cast or a missing column would have its way.
     if compare_rows and not any(entry.blocking or entry.key[0] == "log table" for entry in found):
-        found += _unrecorded(server, policy)
+        found += _unrecorded(server, policy, lock_timeout_seconds)
     return Outcome(tuple(found), foreign=observed.foreign)
 
 
-def _unrecorded(server: Server, policy: Policy) -> list[Difference]:
+def _unrecorded(server: Server, policy: Policy, lock_timeout_seconds: float) -> list[Difference]:
     found = []
     with server.transaction():
+        server.rows(f"SET LOCAL lock_timeout = '{max(1, int(lock_timeout_seconds * 1000))}ms'")
         server.rows("LOCK TABLE pg_catalog.pg_cast IN SHARE MODE")
         _refuse(server, [Difference(("casts to json",), "", casts_to_json(server))])
         _plain_text(server)
@@ -131,6 +132,10 @@ def _locked(server: Server, seconds: float, needs: Needs, change: Change) -> Non
             return
         except Failed as failure:
             if failure.sqlstate not in (LOCK_NOT_AVAILABLE, DEADLOCK):
+                if not failure.sqlstate:
+                    raise Refused(
+                        f"the connection broke ({failure}); run this again, which shows what is done"
+                    ) from failure
                 raise Refused(f"the server refused a step, and nothing has changed: {failure}") from failure
             if time.monotonic() >= deadline:
                 raise Refused(

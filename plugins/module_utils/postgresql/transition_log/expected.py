@@ -9,6 +9,7 @@ an empty text is nothing.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -81,12 +82,12 @@ def timing(kind: int) -> str:
 
 
 def function_text(owner: str, returns: str, definer: bool, settings: Iterable[str], callers: str, source: str) -> str:
-    """Return all that makes a function, as one text."""
+    """Return all that makes a function, as one text; of its source only a digest, since that would be long."""
     security = "definer" if definer else "invoker"
     chosen = "; ".join(sorted(settings)) or "none"
     return (
         f"owner {owner}, plpgsql, returns {returns}, security {security}, settings {chosen}, "
-        f"callers {callers or 'none'}, source {source}"
+        f"callers {callers or 'none'}, source {hashlib.sha256(source.encode()).hexdigest()[:32]}"
     )
 
 
