@@ -32,7 +32,7 @@ options:
         commas.
       - A name that the server does not know and a value that it does not take are refused, and so is one that
         C(postgresql.auto.conf), a later file or the command line of the server overrides.
-      - Where the cluster lies and listens, such as C(port), C(data_directory) or C(unix_socket_directories), is refused.
+      - What says where the cluster is, such as C(port), C(data_directory) or C(unix_socket_directories), is refused.
       - No place for secrets, since the values are in the result; a password belongs into a C(passfile).
     type: dict
     default: {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -34,6 +34,7 @@ CHOSEN = {
 # A value from here holds for the asking session alone.
 OF_SESSION = frozenset({"client", "user", "database", "database user", "session"})
 NEEDS_RESTART = "cannot be changed without restarting"
+NOT_NOW = "setting could not be applied"
 RESTART_CONTEXT = "postmaster"
 # What says where a cluster is; a module that finds it there cannot move it.
 PLACES = {
@@ -214,10 +215,11 @@ def problems(wished: Mapping[str, str], known: Mapping[str, Known], major: int) 
 
 def _pgaudit_problems(text: str) -> list[str]:
     """The library itself says this only after the restart that loads it."""
-    wrong = [word for word in listed(text) if word.lower().lstrip("-") not in PGAUDIT_CLASSES]
     accepted = ", ".join(sorted(PGAUDIT_CLASSES))
-    return [f"pgaudit.log: {wrong[0]!r} is no class; accepted are {accepted}, with - in front to leave one out"][
-        : len(wrong)
+    return [
+        f"pgaudit.log: {word!r} is no class; accepted are {accepted}, with - in front to leave one out"
+        for word in listed(text)
+        if word.lower().lstrip("-") not in PGAUDIT_CLASSES
     ]
 
 
@@ -252,23 +254,36 @@ def same(known: Known, text: str, observed: str | None = None) -> bool:
         return False
 
 
-def broken(lines: Iterable[Line], own: str) -> list[str]:
+def broken(lines: Iterable[Line], known: Mapping[str, Known], own: str) -> list[str]:
     """Return what is wrong in the files of others."""
-    return [
-        f"{line.file} line {line.number} is broken ({_about(line)})"
-        for line in lines
-        if is_error(line) and line.file != own
-    ]
+    return [f"{_place(line)} is broken ({_about(line)})" for line in errors(lines, known) if line.file != own]
 
 
-def own_errors(lines: Iterable[Line], own: str) -> list[str]:
+def own_errors(lines: Iterable[Line], known: Mapping[str, Known], own: str) -> list[str]:
     """Return what the server says against the lines of our file."""
-    return [f"line {line.number}: {_about(line)}" for line in lines if is_error(line) and line.file == own]
+    return [f"line {line.number}: {_about(line)}" for line in errors(lines, known) if line.file == own]
 
 
-def is_error(line: Line) -> bool:
-    """Return whether a line is wrong, and not only waiting for a restart."""
-    return bool(line.error) and NEEDS_RESTART not in line.error
+def errors(lines: Iterable[Line], known: Mapping[str, Known]) -> Iterator[Line]:
+    """Yield the lines that are wrong, and not only waiting for a restart, of which the server says the same."""
+    for line in lines:
+        setting = known.get(line.name.lower())
+        waits = NEEDS_RESTART in line.error or (
+            line.error == NOT_NOW and setting is not None and setting.context == RESTART_CONTEXT
+        )
+        if line.error and not waits:
+            yield line
+
+
+def blamed(said: str, lines: Sequence[Line], own: str) -> str:
+    """Return the complaint with the place of the line in somebody else's file that it is about, if there is one."""
+    named = re.search(r'parameter "([^"]+)"', said)
+    line = last_of(lines, named[1].lower(), own) if named else None
+    return f"{said} ({_place(line)})" if line and line.file not in said else said
+
+
+def _place(line: Line) -> str:
+    return f"{line.file} line {line.number}"
 
 
 def _about(line: Line) -> str:

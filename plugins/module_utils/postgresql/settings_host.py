@@ -4,7 +4,7 @@
 """Bring the settings of a cluster to its file and into force, or leave everything as it was.
 
 The way back is written down before the file is replaced, and removed when the new values are seen in force. A run that
-finds it was preceded by one that died: it keeps that way back, starts the server with it if nobody else can, and goes on.
+finds it was preceded by one that died: it keeps that way back, starts the server with it if need be, and goes on.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ class _Change:
 
     def _judge(self, seen: Seen, after: str) -> None:
         problems = [
-            *settings.broken(seen.lines, seen.path),
+            *settings.broken(seen.lines, seen.known, seen.path),
             *settings.problems(self.wished, seen.known, seen.major),
             *_unreachable_addresses(self.wished.get("listen_addresses", "")),
         ]
@@ -291,21 +291,15 @@ class _Change:
         accepted, said = rehearsal.ask(NONCE)
         if not accepted:
             if NONCE not in said:
-                return [f"the server would not read this: {said}"]
-            return [
-                f"the server does not read {os.path.dirname(seen.path)}; put the line \"include_dir = '{DIRECTORY}'\" at "
-                f"the end of {seen.known['config_file'].setting}"
-            ]
+                return [f"the server would not read this: {settings.blamed(said, seen.lines, seen.path)}"]
+            return [_unread(os.path.dirname(seen.path), seen.known["config_file"].setting)]
         if seen.major >= FULL_REHEARSAL:
             accepted, said = rehearsal.ask(MEMORY_SETTING)
             if not accepted:
                 return [f"the server would not start with these settings: {said}"]
             wanted, there = int(said) << 20, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
             if wanted > there:
-                return [
-                    f"the server would take {wanted >> 20} MB of shared memory, and this host has {there >> 20} MB; "
-                    "choose a smaller shared_buffers or max_connections"
-                ]
+                return [_too_much_memory(wanted >> 20, there >> 20)]
         problems = []
         for name, text in self.wished.items():
             line = settings.last_of(seen.lines, name, seen.path)
@@ -319,12 +313,8 @@ class _Change:
     # Changing
 
     def _check_file(self, path: str) -> None:
-        with Server(self.place) as server:
-            lines = [
-                settings.Line(row[0] or "", int(row[1] or 0), row[2] or "", row[3] or "", row[4] or "")
-                for row in server.rows("SELECT sourcefile, sourceline, name, setting, error FROM pg_file_settings")
-            ]
-        errors = settings.own_errors(lines, path)
+        seen = observe(self.place)
+        errors = settings.own_errors(seen.lines, seen.known, path)
         if errors:
             raise Refused(f"the server does not take {path}: {'; '.join(errors)}")
 
@@ -503,6 +493,20 @@ def _unreachable_addresses(listen: str) -> list[str]:
     return problems
 
 
+def _unread(directory: str, main: str) -> str:
+    return (
+        f"the server does not read {directory}; make the directory if it is missing, and put the line "
+        f"\"include_dir = '{DIRECTORY}'\" at the end of {main}"
+    )
+
+
+def _too_much_memory(wanted: int, there: int) -> str:
+    return (
+        f"the server would take {wanted} MB of shared memory, and this host has {there} MB; "
+        "choose a smaller shared_buffers or max_connections"
+    )
+
+
 # The file
 
 
@@ -511,10 +515,7 @@ def _read(path: str) -> str | None:
         return files.read_file(path).decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         if not os.path.isdir(os.path.dirname(path)):
-            raise Refused(
-                f"there is no directory {os.path.dirname(path)}, from which the server would read settings; make it, and "
-                f"put the line \"include_dir = '{DIRECTORY}'\" at the end of postgresql.conf"
-            ) from None
+            raise Refused(f"{_unread(os.path.dirname(path), 'postgresql.conf')}; nothing was changed") from None
         return None
     except OSError as error:
         what = "is a symbolic link, which is not followed" if os.path.islink(path) else error.strerror or error
