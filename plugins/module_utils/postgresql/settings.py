@@ -33,6 +33,8 @@ CHOSEN = {
 }
 # A value from here holds for the asking session alone.
 OF_SESSION = frozenset({"client", "user", "database", "database user", "session"})
+# Over the socket there is nothing to show of these.
+OF_TCP = frozenset({"tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"})
 NEEDS_RESTART = "cannot be changed without restarting"
 NOT_NOW = "setting could not be applied"
 RESTART_CONTEXT = "postmaster"
@@ -314,7 +316,7 @@ def states(wished: Mapping[str, str], known: Mapping[str, Known], lines: Sequenc
             found.append(State(name, text, "", "", RESTART_CONTEXT, False, True))
             continue
         observed, source = setting.setting, setting.file or setting.source
-        if setting.source in OF_SESSION:
+        if setting.source in OF_SESSION or name in OF_TCP:
             read = [line for line in lines if line.name.lower() == name and not line.error]
             observed, source = (read[-1].setting, read[-1].file) if read else ("", setting.source)
         in_force = same(setting, text, observed)

@@ -223,6 +223,10 @@ def test_a_value_of_the_asking_session_does_not_hide_that_of_the_server() -> Non
     lines = [Line(MAIN, 1, "work_mem", "1MB", ""), Line(OWN, 2, "work_mem", "8MB", "")]
     (state,) = settings.states({"work_mem": "8MB"}, known, lines)
     assert (state.in_force, state.observed, state.source) == (True, "8MB", OWN)
+    known = {"tcp_keepalives_idle": setting("tcp_keepalives_idle", "integer", "0", "s", file=OWN)}
+    lines = [Line(OWN, 2, "tcp_keepalives_idle", "60s", "")]
+    (state,) = settings.states({"tcp_keepalives_idle": "60s"}, known, lines)
+    assert (state.in_force, state.observed) == (True, "60s")
 
 
 def test_what_waits_for_a_restart_is_told_whoever_changed_it() -> None:
