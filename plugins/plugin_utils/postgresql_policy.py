@@ -219,7 +219,7 @@ def _prefix(text: str) -> bool:
 
 def _audited(text: str) -> bool:
     words = {word.lower() for word in settings.listed(text)}
-    return not {"none", "-all", "-ddl", "-role"} & words and ("all" in words or {"ddl", "role"} <= words)
+    return {"ddl", "role"} <= words and not {"none", "-all", "-ddl", "-role"} & words
 
 
 def _mode(text: str) -> bool:
@@ -259,7 +259,7 @@ FLOORS: dict[str, Floor] = {
     "log_parameter_max_length_on_error": (_one_of("0"), "0, since parameters are secrets"),
     "log_line_prefix": (_prefix, "one with %m, %p, %u, %d and %h"),
     "log_file_mode": (_mode, "0600 and 0640"),
-    "pgaudit.log": (_audited, "lists with ddl and role, or all"),
+    "pgaudit.log": (_audited, "one that names ddl and role"),
     "pgaudit.log_parameter": ONLY_OFF,
     "fsync": ONLY_ON,
     "full_page_writes": ONLY_ON,
