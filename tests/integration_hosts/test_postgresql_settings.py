@@ -9,6 +9,7 @@ Makes its own disposable hosts (root on Linux).
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -23,6 +24,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulwark.hardening.plugins.filter.postgresql_policy import postgresql_policy
+from ansible_collections.bulwark.hardening.plugins.plugin_utils import catalogue
 from tests.integration_hosts.postgresql_cluster import Cluster, clusters
 from tests.integration_hosts.test_baseline_modules import RELEASES
 
@@ -30,8 +32,11 @@ PACKAGE = Path(__file__).resolve().parents[2] / "plugins/module_utils"
 DRIVER = "postgresql_settings_driver.py"
 MODULE = "postgresql_settings"
 FILE = "conf.d/zz-bulwark.conf"
-PACKAGES = ("postgresql-VERSION-pgaudit", "pgbouncer")
+PACKAGES = ("postgresql-VERSION-pgaudit",)
 KILLS = 3
+CONF = "/etc/postgresql/V/main"
+SQL = "cd /; runuser -u postgres -- psql -XAtqc"
+OBSERVED = ("PG-01", "PG-05", "PG-06", "PG-07", "CRDB-01")
 CASES_AT_LEAST = 20
 Wish = dict[str, Any]
 
@@ -130,6 +135,7 @@ def harden(host: Cluster) -> None:
     for options in ((), ("--check",)):
         assert host.module(MODULE, {**wish, "restart": True}, *options)["changed"] is False
     assert look(host) == before
+    controls_fail_alone(host)
     # What is no longer wished goes back, by a reload where that is enough.
     settings = {name: value for name, value in policy["settings"].items() if name != "statement_timeout"}
     done = host.module(MODULE, {**wish, "settings": settings, "restart": True})
@@ -140,6 +146,51 @@ def harden(host: Cluster) -> None:
     assert "AUDIT: SESSION,1,1,DDL,CREATE TABLE" in log
     assert "connection authorized: user=postgres" in log
     reset(host)
+
+
+# A control, what breaks it and nothing else, and what mends that.
+RELOADED = "systemctl reload postgresql@V-main; sleep 0.5"
+BREAKAGES = [
+    ("PG-01", f"echo 'hostssl all all 192.0.2.0/24 scram-sha-256' >> {CONF}/pg_hba.conf; {RELOADED}",
+     f"sed -i '/192.0.2.0/d' {CONF}/pg_hba.conf; {RELOADED}"),
+    ("PG-01", f"echo 'host app app 192.0.2.0/24 md5' >> {CONF}/pg_hba.conf; {RELOADED}",
+     f"sed -i '/192.0.2.0/d' {CONF}/pg_hba.conf; {RELOADED}"),
+    ("PG-05", f"{SQL} 'ALTER SYSTEM SET log_connections = off'; {RELOADED}",
+     f"{SQL} 'ALTER SYSTEM RESET log_connections'; {RELOADED}"),
+    ("PG-06", f"{SQL} 'ALTER SYSTEM SET statement_timeout = 0'; {RELOADED}",
+     f"{SQL} 'ALTER SYSTEM RESET statement_timeout'; {RELOADED}"),
+    ("CRDB-01", "cp /bin/sleep /usr/local/bin/cockroach; systemd-run --quiet --unit=roach cockroach 600; sleep 0.2",
+     "systemctl stop roach; rm /usr/local/bin/cockroach"),
+]  # fmt: skip
+
+
+def controls_fail_alone(host: Cluster) -> None:
+    rows = [row for row in catalogue.load() if row.role == "postgresql" and row.id in OBSERVED]
+    controls = [{"id": row.id, "title": row.title, "readers": list(row.check)} for row in rows]
+
+    def verdicts() -> dict[str, str]:
+        done = host.module("controls", {"controls": controls})
+        return {entry["id"]: entry["verdict"] for entry in done["controls"]}
+
+    sound = dict.fromkeys(OBSERVED, "pass")
+    # What is below a container cannot be seen from inside.
+    sound["PG-07"] = "unknown"
+    assert verdicts() == sound
+    for control, spoil, mend in BREAKAGES:
+        host.shell(here(host, spoil))
+        try:
+            assert verdicts() == {**sound, control: "fail"}
+        finally:
+            host.shell(here(host, mend))
+    assert verdicts() == sound
+
+
+def here(host: Cluster, text: str) -> str:
+    """Return a command for this host's cluster."""
+    if "-K." in text:
+        key = hashlib.sha256(b"/var/run/postgresql/.s.PGSQL.5432").hexdigest()[:16]
+        text = text.replace("-K.", f"-{key}.")
+    return text.replace(CONF, host.configuration).replace("@V-", f"@{host.version}-")
 
 
 def test_every_setting_can_be_wished_as_it_is(hosts: dict[str, Cluster]) -> None:
@@ -198,8 +249,6 @@ class Case:
     looked_at: bool = True
 
 
-CONF = "/etc/postgresql/V/main"
-SQL = "cd /; runuser -u postgres -- psql -XAtqc"
 CASES = [
     Case("unknown setting", "no_such_setting is no setting of PostgreSQL", {"no_such_setting": 1}),
     Case("a value of another kind", "fsync: 'perhaps' is neither on nor off", {"fsync": "perhaps"}),
@@ -263,24 +312,18 @@ CASES = [
 def test_what_cannot_be_is_refused_in_a_sentence(hosts: dict[str, Cluster], release: str, case: Case) -> None:
     host = hosts[release]
 
-    def here(text: str) -> str:
-        if "-K." in text:
-            key = "import hashlib; print(hashlib.sha256(b'/var/run/postgresql/.s.PGSQL.5432').hexdigest()[:16])"
-            text = text.replace("-K.", f'-$(python3 -c "{key}").')
-        return text.replace(CONF, host.configuration).replace("@V-", f"@{host.version}-")
-
     try:
         if case.spoil:
-            host.shell(here(case.spoil))
+            host.shell(here(host, case.spoil))
         before = look(host)
         message = host.refuses(MODULE, {"settings": case.settings, **dict(case.more), "restart": True})
-        assert here(case.words) in message
+        assert here(host, case.words) in message
         assert message.endswith(("nothing was changed", "then remove it", "the old file is back and in force"))
         if case.looked_at:
             assert look(host) == before
     finally:
         if case.mend:
-            host.shell(here(case.mend))
+            host.shell(here(host, case.mend))
 
 
 def test_there_are_enough_cases() -> None:
@@ -360,10 +403,10 @@ def standby(host: Cluster) -> None:
     host.shell(f"systemctl start {host.unit}")
     try:
         assert host.sql("SELECT pg_is_in_recovery()") == "t"
-        wish = {"settings": {"work_mem": "11MB", "max_connections": 120}, "restart": True}
-        assert host.module(MODULE, wish)["restarted"] is True
+        wish = {"settings": {"work_mem": "11MB"}, "restart": True}
+        assert host.module(MODULE, wish)["changed"] is True
         assert host.module(MODULE, wish)["changed"] is False
-        assert host.sql("SELECT pg_is_in_recovery(), current_setting('max_connections')") == "t|120"
+        assert host.sql("SELECT pg_is_in_recovery(), current_setting('work_mem')") == "t|11MB"
+        reset(host)
     finally:
         host.shell(f"rm -f {host.data}/standby.signal; systemctl restart {host.unit}")
-        reset(host)
