@@ -24,7 +24,9 @@ def encoded() -> str:
         for path in (MODULE_UTILS / "postgresql").rglob("*.py"):
             archive.write(path, path.relative_to(MODULE_UTILS))
         for name in PROGRAMS:
-            archive.write(HERE / name, name)
+            archive.write(HERE / name, f"tests/postgresql/{name}")
+        for package in ("tests", "tests/postgresql"):
+            archive.writestr(f"{package}/__init__.py", "")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -31,7 +31,7 @@ def chaos(cluster: Cluster, first: int, count: int) -> tuple[int, list[str]]:
     passed, wrong, refused = 0, [], 0
     for start in range(first, first + count, CASES_AT_ONCE):
         size = min(CASES_AT_ONCE, first + count - start)
-        for found in answers(cluster, "grants_driver", "chaos", start, size):
+        for found in answers(cluster, "tests.postgresql.grants_driver", "chaos", start, size):
             if found["problem"]:
                 wrong.append(f"{cluster.release} seed {found['seed']}: {found['problem']}")
             else:
@@ -46,11 +46,11 @@ def chaos(cluster: Cluster, first: int, count: int) -> tuple[int, list[str]]:
 
 def scale(cluster: Cluster) -> tuple[int, list[str]]:
     """Return likewise for the looks at few and at many objects."""
-    few, many = (answers(cluster, "grants_driver", "scale", objects, 20)[0] for objects in (10, 1000))
+    few, many = (answers(cluster, "tests.postgresql.grants_driver", "scale", objects, 20)[0] for objects in (10, 1000))
     for found in (few, many):
         print(
-            f"{cluster.release:10} {found['objects']:6} objects x {found['roles']} roles: {found['round_trips']} round trips,"
-            f" look {found['converged_seconds']} s, first change {found['first_seconds']} s",
+            f"{cluster.release:10} {found['objects']:6} objects x {found['roles']} roles: {found['round_trips']} round "
+            f"trips, look {found['converged_seconds']} s, first change {found['first_seconds']} s",
             flush=True,
         )
     checks = {
@@ -63,7 +63,7 @@ def scale(cluster: Cluster) -> tuple[int, list[str]]:
 
 def failures(cluster: Cluster) -> tuple[int, list[str]]:
     """Return likewise for what must be refused."""
-    found = answers(cluster, "grants_failures")
+    found = answers(cluster, "tests.postgresql.grants_failures")
     print(f"{cluster.release:10} {len(found):6} bad wishes and failing hosts", flush=True)
     return sum(not wrong for _name, wrong in found), [
         f"{cluster.release} {name}: {wrong}" for name, wrong in found if wrong

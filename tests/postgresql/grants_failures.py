@@ -22,10 +22,11 @@ import time
 import typing as t
 from collections.abc import Callable, Iterator
 
-from grants_driver import PLACE, run, state
 from postgresql import server as server_module
 from postgresql.grants import change, model
 from postgresql.server import Place, Refused, Server
+
+from tests.postgresql.grants_driver import PLACE, run, state
 
 DATABASE = "failing"
 Wish = dict[str, t.Any]
@@ -385,7 +386,8 @@ def attempt(name: str) -> str:
 
     def seen() -> str:
         with Server(PLACE, DATABASE) as server:
-            return state(server)
+            found: str = state(server)
+        return found
 
     with CASES[name]() as (arguments, expected, *rest):
         place = rest[0] if rest else PLACE
