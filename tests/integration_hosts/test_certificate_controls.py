@@ -32,6 +32,7 @@ from tests.integration_hosts.test_certificates import (
     STORE,
     Controller,
     Host,
+    keep_timers_waiting,
 )
 from tests.unit.plugins.module_utils.certificates import pki
 
@@ -193,6 +194,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Observ
         made = {release: Observed(Host(release, ssh_config, inventory, controller), ssh_config) for release in RELEASES}
         for host in made.values():
             host.install()
+            keep_timers_waiting(host.host)
             set_up(host)
         yield made
     finally:

@@ -28,6 +28,7 @@ import yaml
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates import x509
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.model import build
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.probe import SSL_REQUEST
+from ansible_collections.bulwark.hardening.plugins.module_utils.certificates.timers import TIMERS
 from tests.unit.plugins.module_utils.certificates import pki
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -105,6 +106,9 @@ while os.path.exists("/root/watching"):
                     found.add("%s %o" % (path, mode & 0o7777))
 print(looks, *sorted(found))
 """
+
+# An empty time takes back those of the unit.
+LATER = "[Timer]\nOnCalendar=\nOnCalendar=2099-01-01\n"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="disposable hosts need root")
 
@@ -304,10 +308,18 @@ def disposable(
         )
         hosts = {release: Host(release, ssh_config, inventory, controller) for release in RELEASES}
         for host in hosts.values():
+            keep_timers_waiting(host)
             (prepare or set_up)(host)
         yield hosts
     finally:
         subprocess.run([*HOSTS, "down", "--group", group], check=True, timeout=300)
+
+
+def keep_timers_waiting(host: Host) -> None:
+    """Put off what the host's own timers start: at some hours of the day it would renew in the middle of a test."""
+    for timer in TIMERS:
+        directory = f"/run/systemd/system/{timer}.d"
+        host.shell(f"mkdir -p {directory}; cat > {directory}/later.conf", LATER)
 
 
 def set_up(host: Host) -> None:

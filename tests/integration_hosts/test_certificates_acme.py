@@ -22,7 +22,14 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.certificates import x509
-from tests.integration_hosts.test_certificates import HOSTS, PATIENCE_SECONDS, STORE, Controller, Host
+from tests.integration_hosts.test_certificates import (
+    HOSTS,
+    PATIENCE_SECONDS,
+    STORE,
+    Controller,
+    Host,
+    keep_timers_waiting,
+)
 from tests.unit.plugins.module_utils.certificates import pki
 
 SERVER, RELEASES = "server", ("debian12", "debian13")
@@ -182,6 +189,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, WebHos
         pebble.start(DAYS_80)
         for host in hosts.values():
             host.pebble = pebble
+            keep_timers_waiting(host)
             set_up(host)
         yield hosts
     finally:

@@ -167,6 +167,22 @@ def test_who_gets_no_session_is_told_why(cluster: Cluster, place: str, words: st
     assert "\n" not in answer["refused"]
 
 
+@pytest.mark.parametrize("constraint", ["CHECK (length(secret) < 3)", "UNIQUE"])
+def test_the_row_that_a_constraint_refuses_is_not_repeated(cluster: Cluster, constraint: str) -> None:
+    cluster.sql(f"DROP TABLE IF EXISTS guarded; CREATE TABLE guarded (secret text {constraint})")
+    insert = "server.rows('INSERT INTO public.guarded VALUES (%s)', [secret])"
+    answer = drive(cluster, f"secret = '{CANARY}'", "server = Server(Place())", insert, insert)
+    assert "violates" in answer["refused"]
+    assert CANARY not in answer["refused"]
+
+
+def test_what_depends_on_a_thing_is_told(cluster: Cluster) -> None:
+    cluster.sql("CREATE TABLE base (a int); CREATE VIEW above AS SELECT a FROM base")
+    answer = drive(cluster, "server = Server(Place())", "server.rows('DROP TABLE public.base')")
+    cluster.sql("DROP TABLE base CASCADE")
+    assert "other objects depend on it (view public.above depends on table public.base)" in answer["refused"]
+
+
 def test_an_unknown_database_is_named(cluster: Cluster) -> None:
     answer = drive(cluster, "Server(Place(), 'nothing_here')")
     assert "in database 'nothing_here'" in answer["refused"]

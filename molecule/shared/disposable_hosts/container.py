@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from . import root
 from .common import run, write_file
 from .model import Host
 
@@ -39,6 +40,7 @@ def install(host: Host, tree: Path, packages: Iterable[str]) -> None:
     """Install packages into a root directory that does not run yet: quick for a virtual machine, too."""
     policy = tree / "usr/sbin/policy-rc.d"
     write_file(policy, "#!/bin/sh\nexit 101\n", 0o755)
+    write_file(tree / "etc/resolv.conf", root.resolver_file())
     apt = ["apt-get", "--quiet", "--yes", "-o", "DPkg::Use-Pty=0", "--no-install-recommends", "install", *packages]
     run(
         [*_common(host, tree), "--pipe", "--setenv=DEBIAN_FRONTEND=noninteractive", "--", *apt], timeout=INSTALL_TIMEOUT

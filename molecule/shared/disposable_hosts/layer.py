@@ -11,8 +11,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import container, root
-from .common import locked, run, write_file
+from . import container
+from .common import locked, run
 from .model import Host
 
 
@@ -32,8 +32,7 @@ def mount(tree: Path, lower: Sequence[Path], writable: Path) -> bool:
 def ensure(host: Host, image: Path, packages: Sequence[str]) -> Path | None:
     """Return the directory that holds the packages, made when no host has asked for them before.
 
-    It is beside the image, whose name it begins with, and ends with it. None where directories cannot be laid over each
-    other.
+    It lies beside the image and is removed together with it. None where directories cannot be laid over each other.
     """
     wanted = hashlib.sha256(" ".join(sorted(packages)).encode()).hexdigest()[:16]
     layer = image.with_name(f"{image.name}.with-{wanted}")
@@ -47,7 +46,6 @@ def ensure(host: Host, image: Path, packages: Sequence[str]) -> Path | None:
         if not mount(tree, [image], unfinished):
             shutil.rmtree(unfinished)
             return None
-        write_file(tree / "etc/resolv.conf", root.resolver_file())
         container.install(host, tree, packages)
         run(["umount", str(tree)])
         (unfinished / "upper").rename(layer)

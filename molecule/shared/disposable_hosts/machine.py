@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from . import container, layer, network, root, virtual_machine
-from .common import HostsError, is_locked, locked, read_json, run, tail_of, write_file, write_json
+from .common import HostsError, is_locked, locked, read_json, run, tail_of, write_json
 from .model import Checkout, Host, Specification
 
 # What systemd-nspawn ends with when the inside asked for a reboot.
@@ -77,7 +77,7 @@ def supervise(directory: Path) -> int:
             enter_cgroup(host)
             tree = prepare_root(host, image, record["packages"])
             root.personalise(tree, host, members, record["public_key"])
-            write_json(host.directory / "host_keys.json", root.host_public_keys(tree))
+            write_json(directory / "host_keys.json", root.host_public_keys(tree))
             if host.kind == "vm":
                 virtual_machine.make_disks(host, tree, record["file_systems"])
             (directory / "supervisor.pid").write_text(f"{os.getpid()}\n", encoding="ascii")
@@ -95,7 +95,6 @@ def prepare_root(host: Host, image: Path, packages: Sequence[str]) -> Path:
     if layer.mount(tree, lower, host.directory):
         return tree
     run(["cp", "--archive", "--reflink=auto", f"{image}/.", str(tree)], timeout=300)
-    write_file(tree / "etc/resolv.conf", root.resolver_file())
     if packages:
         container.install(host, tree, packages)
     return tree

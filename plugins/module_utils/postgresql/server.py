@@ -27,6 +27,8 @@ DEFAULT_PORT = 5432
 SYSTEM_USER = "postgres"
 CONNECT_SECONDS = 10
 OLDEST = 130000
+# The class of their SQLSTATE.
+CONSTRAINT_VIOLATIONS = "23"
 COCKROACHDB = (
     "the server behind {place} is CockroachDB, not PostgreSQL: it has no advisory locks, no pg_hba file and no "
     "transactional DDL to build on, and ZITADEL has not supported it since version 3; move the data with "
@@ -122,7 +124,7 @@ class Server:
 
     @property
     def user(self) -> str:
-        """The role of this session."""
+        """The role that is logged in."""
         return str(self._connection.info.user)
 
     @property
@@ -186,13 +188,15 @@ class Server:
 
 
 def in_words(error: t.Any) -> str:
-    """Return the server's own message in one line, without the statement it quotes."""
+    """Return the server's own message in one line, without the statement that it quotes."""
     diagnosis = getattr(error, "diag", None)
     message = getattr(diagnosis, "message_primary", None)
     if not message:
         return " ".join(str(error).split()) or error.__class__.__name__
     detail = getattr(diagnosis, "message_detail", None)
-    return f"{message} ({detail})" if detail else str(message)
+    # What is said of a violated constraint quotes the row, and whatever is secret in it.
+    quotes_row = str(error.pgcode).startswith(CONSTRAINT_VIOLATIONS)
+    return f"{message} ({' '.join(detail.split())})" if detail and not quotes_row else str(message)
 
 
 def _connect(place: Place, database: str, application_name: str) -> t.Any:
