@@ -68,11 +68,15 @@ tls_served             certificates*: DECLARED, suites*: [of TLS 1.2]
 tls_client_certificates  certificates*: DECLARED
 certificate_lives      certificates*: DECLARED, life_days*: COND, renewal_timers: {kind of issuer: unit.timer}
 key_files              certificates*: DECLARED
+postgresql_settings    values*: {ssl: COND}, only_if_exists: [reserved_connections], PLACE
+postgresql_authentication_rules  methods_denied: [trust, password, md5, ident], superusers_remote: false, PLACE
+postgresql_product     PLACE
+postgresql_encryption_at_rest    PLACE
 time_sync              daemons*: [systemd-timesyncd, chrony], synchronised: true, offset_seconds: COND
 
 ``DECLARED`` are certificates as the role tls has them: [{name*, issuer_kind, owner, group, mode, listeners:
 [{address*, port*, server_name*, protocol: tls|https|postgresql, require_client_certificate}]}]; the catalogue writes
-``$tls_declared``.
+``$tls_declared``. ``PLACE`` is where a cluster is: socket_directory, port, system_user.
 """
 
 from __future__ import annotations
