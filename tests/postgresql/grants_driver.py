@@ -229,7 +229,8 @@ def table_oracle(server: Server, wish: t.Mapping[str, t.Any]) -> list[str]:
                 for row in server.rows(
                     "SELECT coalesce(rolname, ''), privilege_type, name FROM (SELECT relowner, '' AS name, relacl AS"
                     " acl FROM pg_class WHERE oid = %s::regclass"
-                    " UNION ALL SELECT relowner, attname, attacl FROM pg_class c JOIN pg_attribute ON attrelid = c.oid WHERE c.oid = %s::regclass) AS held,"
+                    " UNION ALL SELECT relowner, attname, attacl FROM pg_class c"
+                    " JOIN pg_attribute ON attrelid = c.oid WHERE c.oid = %s::regclass) AS held,"
                     " LATERAL aclexplode(acl) x LEFT JOIN pg_roles r ON r.oid = grantee WHERE grantee <> relowner",
                     [qualified(schema["name"], table)] * 2,
                 )
