@@ -1,0 +1,180 @@
+# Copyright (c) 2026, bulwark.hardening contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The variables of the role postgresql become the arguments of the modules that it calls; pure, but for profiles.
+
+What is wrong is found here, on the controller, before any host is touched.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+
+import yaml
+
+from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.hba import model as hba_model
+from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.hba.match import LOCAL, PLAINTEXT
+from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.server import Refused
+from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.transition_log import model as log_model
+from ansible_collections.bulwark.hardening.plugins.modules import postgresql_hba, postgresql_transition_log
+
+from . import postgresql_policy, postgresql_profiles
+from .option_problems import option_problems
+
+Wish = dict[str, t.Any]
+SERVICES, RULES, PROBES = "postgresql_services", "postgresql_hba_rules", "postgresql_hba_probes"
+ADMINISTRATOR_RULES, LOGS = "postgresql_hba_administrator_rules", "postgresql_transition_logs"
+# A probe of the role may name the host of the inventory that it is tried from.
+PROBE: Wish = {**postgresql_hba.PROBE, "host": {"type": "str"}}
+LOG_KEYS = ("profile", "guards_enabled")
+LOG: Wish = {
+    "profile": {"type": "str"},
+    "guards_enabled": {"type": "list", "elements": "str"},
+    **{
+        name: option
+        for name, option in postgresql_transition_log.ARGUMENT_SPEC.items()
+        if name in ("database", "tables", "guards", "log_schema", "owner_role", "writer_role", "reader_role")
+    },
+}
+
+
+def build(variables: Mapping[str, t.Any], major: int) -> Wish:
+    """Return the arguments of every module by what they are about, and ``problems``, one sentence each."""
+    problems: list[str] = []
+    server = postgresql_policy.build(
+        {name: value for name, value in variables.items() if name in postgresql_policy.SPECIFICATION}, major
+    )
+    problems += server["problems"]
+    result: Wish = {
+        "settings": server["settings"],
+        "preload_libraries": server["preload_libraries"],
+        "grants": _grants(variables.get(SERVICES) or [], problems),
+        "hba": _hba(variables, major, problems),
+        "remote_logins": {},
+        "transition_logs": _logs(variables.get(LOGS) or [], problems),
+        "problems": problems,
+    }
+    if not problems:
+        result["remote_logins"] = _remote_logins(variables.get(PROBES) or [])
+    return result
+
+
+def _grants(services: t.Any, problems: list[str]) -> Wish:
+    try:
+        return postgresql_profiles.wish(services)
+    except postgresql_profiles.ProfileError as error:
+        problems += [f"{SERVICES}{problem}" for problem in str(error).split("; ")]
+    return {"roles": [], "databases": []}
+
+
+def _hba(variables: Mapping[str, t.Any], major: int, problems: list[str]) -> Wish:
+    """Return rules and probes; without a rule of the user's there is nothing to bring about."""
+    rules, probes = variables.get(RULES) or [], variables.get(PROBES) or []
+    standing = variables.get(ADMINISTRATOR_RULES) or []
+    found: list[str] = []
+    for name, value, keys in (
+        (ADMINISTRATOR_RULES, standing, postgresql_hba.RULE),
+        (RULES, rules, postgresql_hba.RULE),
+        (PROBES, probes, PROBE),
+    ):
+        # The options of a method are the server's, and any number of them.
+        options = {key: value for key, value in keys.items() if key != "options"}
+        checked = [_without(entry, "options") for entry in value] if isinstance(value, (list, tuple)) else value
+        found += option_problems(
+            {name: checked}, {name: {"type": "list", "elements": "dict", "options": options}}
+        )
+    if not found and probes and not rules:
+        found.append(f"{PROBES}: there are no rules that they could be tried against; give {RULES}")
+    complete = [_defaults(rule, postgresql_hba.RULE) for rule in (*standing, *rules)] if not found else []
+    asked = [_without(_defaults(probe, PROBE), "host") for probe in probes] if not found else []
+    if rules and not found:
+        found += _rule_problems(complete, asked, len(standing), major)
+        found += [
+            f"{PROBES}[{index}].host: a probe by the socket is tried on the server itself; leave it out"
+            for index, probe in enumerate(probes)
+            if probe.get("host") and probe.get("connection") == LOCAL
+        ]
+    problems += found
+    return {"rules": complete if rules else [], "probes": asked if rules else []}
+
+
+def _rule_problems(rules: list[Wish], probes: list[Wish], standing: int, major: int) -> list[str]:
+    """Return what the module would refuse, with the paths of the role's variables."""
+    try:
+        hba_model.policy_of(rules, probes, major, "postgres")
+    except ValueError as error:
+        return [_with_paths(problem, standing) for problem in str(error).split("; ")]
+    return []
+
+
+def _with_paths(problem: str, standing: int) -> str:
+    if problem.startswith("rules["):
+        number, _bracket, rest = problem[len("rules[") :].partition("]")
+        index = int(number)
+        name, index = (RULES, index - standing) if index >= standing else (ADMINISTRATOR_RULES, index)
+        return f"{name}[{index}]{rest}"
+    return f"{PROBES}{problem[len('probes') :]}" if problem.startswith("probes") else problem
+
+
+def _remote_logins(probes: t.Iterable[Wish]) -> dict[str, list[Wish]]:
+    """Return what each other host of the inventory has to ask the server, by its name."""
+    found: dict[str, list[Wish]] = {}
+    for probe in probes:
+        if probe.get("host"):
+            found.setdefault(str(probe["host"]), []).append(
+                {
+                    "name": probe["name"],
+                    "user": probe["user"],
+                    "replication": bool(probe.get("replication")),
+                    "tls": probe.get("connection") != PLAINTEXT,
+                    "expect": probe["expect"],
+                    **({"database": probe["database"]} if probe.get("database") else {}),
+                }
+            )
+    return found
+
+
+def _logs(logs: t.Any, problems: list[str]) -> list[Wish]:
+    found = option_problems({LOGS: logs}, {LOGS: {"type": "list", "elements": "dict", "options": LOG}})
+    result = []
+    for index, log in enumerate(logs if not found else ()):
+        path = f"{LOGS}[{index}]"
+        wish = {**_profile(log, path, found), **{key: value for key, value in log.items() if key not in LOG_KEYS}}
+        wish = _defaults(wish, {key: option for key, option in LOG.items() if key not in LOG_KEYS})
+        names = {guard["name"] for guard in wish["guards"]}
+        chosen = log.get("guards_enabled") or []
+        found += [
+            f"{path}.guards_enabled: {name!r} is no guard of it; accepted are {', '.join(sorted(names)) or 'none'}"
+            for name in chosen
+            if name not in names
+        ]
+        wish["guards"] = [{**guard, **({"enabled": True} if guard["name"] in chosen else {})} for guard in wish["guards"]]
+        try:
+            log_model.parse(wish)
+        except Refused as error:
+            found.append(f"{path}: {error}")
+        result.append(wish)
+    problems += found
+    return result
+
+
+def _profile(log: Wish, path: str, problems: list[str]) -> Wish:
+    name = log.get("profile")
+    if not name:
+        return {}
+    known = {file.stem.removesuffix("_transition_log"): file for file in postgresql_profiles.transition_logs()}
+    if name not in known:
+        problems.append(f"{path}.profile: {name!r} is no profile; accepted are {', '.join(known)}")
+        return {}
+    return t.cast(Wish, yaml.safe_load(known[name].read_text(encoding="utf-8")))
+
+
+def _without(entry: t.Any, key: str) -> t.Any:
+    return {name: value for name, value in entry.items() if name != key} if isinstance(entry, Mapping) else entry
+
+
+def _defaults(entry: Mapping[str, t.Any], options: Mapping[str, Mapping[str, t.Any]]) -> Wish:
+    """Return a dictionary as the module would see it."""
+    missing = {name: option.get("default") for name, option in options.items() if entry.get(name) is None}
+    return {**missing, **{name: value for name, value in entry.items() if value is not None}}
