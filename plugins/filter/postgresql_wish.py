@@ -27,7 +27,7 @@ options:
   _input:
     description:
       - Services, each a dictionary. C(profile) is V(jitsudo_compatible), V(jitsudo_strict), V(zitadel),
-        V(zitadel_single_role), V(service), V(auditor) or V(backup).
+        V(zitadel_single_role), V(service), V(auditor), V(backup) or V(responder).
       - C(database) and C(schema) name where it is, where the profile has them. C(audit_tables) of V(service) are tables
         that it only adds to; C(tables) of V(auditor) are those that it reads, V(['*']) by default.
       - C(roles) has a key for each role of the profile, which are C(owner), C(runtime), C(auditor), C(backup), with

@@ -20,9 +20,11 @@ import yaml
 from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.grants import model
 from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.server import Refused
 
-PROFILES = Path(__file__).resolve().parents[2] / "roles" / "postgresql" / "profiles"
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "postgresql"
+PROFILES = ROLE / "profiles"
 LOGIN_KEYS = ("name", "password", "verifier", "connection_limit", "adopt")
 ROLE_KEYS = (*LOGIN_KEYS, "logins")
+SHAPE = (("variables", Mapping, "dictionary"), ("roles", Mapping, "dictionary"), ("databases", list, "list"))
 Wish = dict[str, t.Any]
 
 
@@ -30,9 +32,41 @@ class ProfileError(Exception):
     """What is wrong with the services; one part for each value, which begins with its path."""
 
 
-def names() -> list[str]:
-    """Return the names of all profiles."""
-    return sorted(path.stem for path in PROFILES.glob("*.yml"))
+def names(directory: Path = PROFILES) -> list[str]:
+    """Return the names of all profiles that the collection brings."""
+    return sorted(path.stem for path in directory.glob("*.yml"))
+
+
+def read(name: t.Any, directory: Path = PROFILES) -> Wish:
+    """Return a profile of the collection, or one of the user's in a file. Raises ProfileError."""
+    text = str(name)
+    if not text.endswith(".yml") and text not in names(directory):
+        known = ", ".join(names(directory))
+        raise ProfileError(f"{name!r} is no profile; accepted are {known}, or the path of a file that ends in .yml")
+    path = Path(text) if text.endswith(".yml") else directory / f"{text}.yml"
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise ProfileError(f"{text!r} cannot be read: {reason}; accepted is a file with YAML") from error
+    if not isinstance(found, dict):
+        raise ProfileError(f"{text!r} holds no dictionary; docs/postgresql.md says what a profile is made of")
+    return found
+
+
+def _check_shape(profile: Wish, name: str) -> None:
+    """Raise ProfileError unless a profile has the parts that are gone through here; the model does the rest."""
+    for key, kind, words in SHAPE:
+        if not isinstance(profile.get(key), kind):
+            raise ProfileError(
+                f"{name!r} has no {words} called {key}; docs/postgresql.md says what a profile is made of"
+            )
+    for key, role in profile["roles"].items():
+        if not isinstance(role, Mapping) or "name" not in role:
+            raise ProfileError(f"{name!r}: roles.{key} has no name; write one, or null where the user has to")
+    for index, database in enumerate(profile["databases"]):
+        if not isinstance(database, Mapping) or "name" not in database:
+            raise ProfileError(f"{name!r}: databases[{index}] has no name; write one, such as $database")
 
 
 def wish(services: t.Any) -> Wish:
@@ -66,11 +100,15 @@ def wish(services: t.Any) -> Wish:
 
 def _one(service: t.Any, path: str, problems: list[str]) -> Wish:
     """Return the wish of one service; empty with problems."""
-    if not isinstance(service, Mapping) or service.get("profile") not in names():
-        given = service.get("profile") if isinstance(service, Mapping) else service
-        problems.append(f"{path}.profile: {given!r} is no profile; accepted are {', '.join(names())}")
+    if not isinstance(service, Mapping):
+        problems.append(f"{path}: {service!r} is no dictionary; accepted is one with the key profile")
         return {}
-    profile = yaml.safe_load((PROFILES / f"{service['profile']}.yml").read_text(encoding="utf-8"))
+    try:
+        profile = read(service.get("profile"))
+        _check_shape(profile, str(service["profile"]))
+    except ProfileError as error:
+        problems.append(f"{path}.profile: {error}")
+        return {}
     values = _variables(service, profile["variables"], path, problems)
     given_roles = service.get("roles") or {}
     if not isinstance(given_roles, Mapping):

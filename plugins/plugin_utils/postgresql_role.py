@@ -11,8 +11,6 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
-import yaml
-
 from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.hba import model as hba_model
 from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.hba.match import LOCAL, PLAINTEXT
 from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.server import Refused
@@ -27,7 +25,10 @@ SERVICES, RULES, PROBES = "postgresql_services", "postgresql_hba_rules", "postgr
 ADMINISTRATOR_RULES, LOGS = "postgresql_hba_administrator_rules", "postgresql_transition_logs"
 # A probe of the role may name the host of the inventory that it is tried from.
 PROBE: Wish = {**postgresql_hba.PROBE, "host": {"type": "str"}}
+# Predefined roles that older versions lack.
+SINCE = {"pg_use_reserved_connections": 16}
 LOG_KEYS = ("profile", "guards_enabled")
+TRANSITION_LOGS = postgresql_profiles.ROLE / "transition_logs"
 LOG: Wish = {
     "profile": {"type": "str"},
     "guards_enabled": {"type": "list", "elements": "str"},
@@ -42,14 +43,13 @@ LOG: Wish = {
 def build(variables: Mapping[str, t.Any], major: int) -> Wish:
     """Return the arguments of every module by what they are about, and ``problems``, one sentence each."""
     problems: list[str] = []
-    server = postgresql_policy.build(
-        {name: value for name, value in variables.items() if name in postgresql_policy.SPECIFICATION}, major
-    )
+    own = (SERVICES, RULES, PROBES, ADMINISTRATOR_RULES, LOGS)
+    server = postgresql_policy.build({name: value for name, value in variables.items() if name not in own}, major)
     problems += server["problems"]
     result: Wish = {
         "settings": server["settings"],
         "preload_libraries": server["preload_libraries"],
-        "grants": _grants(variables.get(SERVICES) or [], problems),
+        "grants": _grants(variables.get(SERVICES) or [], major, problems),
         "hba": _hba(variables, major, problems),
         "remote_logins": {},
         "transition_logs": _logs(variables.get(LOGS) or [], problems),
@@ -60,12 +60,16 @@ def build(variables: Mapping[str, t.Any], major: int) -> Wish:
     return result
 
 
-def _grants(services: t.Any, problems: list[str]) -> Wish:
+def _grants(services: t.Any, major: int, problems: list[str]) -> Wish:
     try:
-        return postgresql_profiles.wish(services)
+        wish = postgresql_profiles.wish(services)
     except postgresql_profiles.ProfileError as error:
         problems += [f"{SERVICES}{problem}" for problem in str(error).split("; ")]
-    return {"roles": [], "databases": []}
+        return {"roles": [], "databases": []}
+    for role in wish["roles"]:
+        if "member_of" in role:
+            role["member_of"] = [name for name in role["member_of"] if major >= SINCE.get(name, 0)]
+    return wish
 
 
 def _hba(variables: Mapping[str, t.Any], major: int, problems: list[str]) -> Wish:
@@ -81,9 +85,7 @@ def _hba(variables: Mapping[str, t.Any], major: int, problems: list[str]) -> Wis
         # The options of a method are the server's, and any number of them.
         options = {key: value for key, value in keys.items() if key != "options"}
         checked = [_without(entry, "options") for entry in value] if isinstance(value, (list, tuple)) else value
-        found += option_problems(
-            {name: checked}, {name: {"type": "list", "elements": "dict", "options": options}}
-        )
+        found += option_problems({name: checked}, {name: {"type": "list", "elements": "dict", "options": options}})
     if not found and probes and not rules:
         found.append(f"{PROBES}: there are no rules that they could be tried against; give {RULES}")
     complete = [_defaults(rule, postgresql_hba.RULE) for rule in (*standing, *rules)] if not found else []
@@ -149,7 +151,9 @@ def _logs(logs: t.Any, problems: list[str]) -> list[Wish]:
             for name in chosen
             if name not in names
         ]
-        wish["guards"] = [{**guard, **({"enabled": True} if guard["name"] in chosen else {})} for guard in wish["guards"]]
+        wish["guards"] = [
+            {**guard, **({"enabled": True} if guard["name"] in chosen else {})} for guard in wish["guards"]
+        ]
         try:
             log_model.parse(wish)
         except Refused as error:
@@ -160,14 +164,14 @@ def _logs(logs: t.Any, problems: list[str]) -> list[Wish]:
 
 
 def _profile(log: Wish, path: str, problems: list[str]) -> Wish:
-    name = log.get("profile")
-    if not name:
+    """Return what the profile says; nothing without one."""
+    if not log.get("profile"):
         return {}
-    known = {file.stem.removesuffix("_transition_log"): file for file in postgresql_profiles.transition_logs()}
-    if name not in known:
-        problems.append(f"{path}.profile: {name!r} is no profile; accepted are {', '.join(known)}")
-        return {}
-    return t.cast(Wish, yaml.safe_load(known[name].read_text(encoding="utf-8")))
+    try:
+        return postgresql_profiles.read(log["profile"], TRANSITION_LOGS)
+    except postgresql_profiles.ProfileError as error:
+        problems.append(f"{path}.profile: {error}")
+    return {}
 
 
 def _without(entry: t.Any, key: str) -> t.Any:

@@ -22,7 +22,7 @@ from tests.postgresql import transition_log
 from tests.postgresql.transition_log_cases import arguments
 
 MODULE = "postgresql_transition_log"
-PROFILE = Path(__file__).resolve().parents[2] / "roles/postgresql/profiles/jitsudo_transition_log.yml"
+PROFILE = Path(__file__).resolve().parents[2] / "roles/postgresql/transition_logs/jitsudo.yml"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="disposable hosts need root")
 
