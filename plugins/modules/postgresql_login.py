@@ -14,10 +14,10 @@ version_added: 0.1.0
 author:
   - bulwark.hardening contributors (@bulwark-hardening)
 description:
-  - Connects to a PostgreSQL server as a client would, with or without TLS, names a role and a database, and says what
+  - Connects to a PostgreSQL server as clients would, with or without TLS, names a role and a database, and says what
     the server asks for. It ends before any password is sent, so none is needed.
-  - For hosts whose logins O(expect) should be allowed or refused, after M(bulwark.hardening.postgresql_hba).
-  - The server logs the attempt as a login that was not finished.
+  - For hosts whose logins should be allowed or refused, after M(bulwark.hardening.postgresql_hba).
+  - The server logs each attempt as a login that was not finished.
 options:
   host:
     description: Address or name of the server.
@@ -27,36 +27,46 @@ options:
     description: Port of the server.
     type: int
     default: 5432
-  user:
-    description: The role to log in as. It need not exist.
-    type: str
-    required: true
-  database:
-    description: The database to connect to. Needed unless O(replication) is true.
-    type: str
-  replication:
-    description: Whether to ask for a physical replication connection, which has no database.
-    type: bool
-    default: false
-  tls:
-    description: Whether to connect with TLS.
-    type: bool
-    default: true
   ca_file:
     description:
       - A file with the certificates of the CAs that the server's must be from, with the name or address in O(host).
-      - Without it, the server's certificate is not verified.
+      - Without it, the server's certificate is not verified. A certificate that is not accepted fails the task.
     type: path
   source:
     description: The own address to connect from. The system chooses if this is missing.
     type: str
     default: ""
-  expect:
-    description:
-      - What has to come of it. The task fails if it is something else.
-      - V(allowed) is any request for a proof; V(refused) is a refusal by the server's rules, or for want of TLS there.
-    type: str
-    choices: [allowed, refused]
+  logins:
+    description: The logins to try, all in one call.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: A name for messages.
+        type: str
+        required: true
+      user:
+        description: The role to log in as. It need not exist.
+        type: str
+        required: true
+      database:
+        description: The database to connect to. Needed unless O(logins[].replication) is true.
+        type: str
+      replication:
+        description: Whether to ask for a physical replication connection, which has no database.
+        type: bool
+        default: false
+      tls:
+        description: Whether to connect with TLS.
+        type: bool
+        default: true
+      expect:
+        description:
+          - What has to come of it. The task fails if it is something else.
+          - V(allowed) is any request for a proof; V(refused) is a refusal by the server's rules, or for want of TLS.
+        type: str
+        choices: [allowed, refused]
 attributes:
   check_mode:
     description: Asks as well, since nothing is changed.
@@ -76,37 +86,36 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: The service's host is asked for SCRAM, by a server whose certificate is right
+- name: The service's host is asked for SCRAM by a server whose certificate is right, and not without TLS
   bulwark.hardening.postgresql_login:
     host: db.example.org
-    user: app
-    database: app
     ca_file: /etc/ssl/certs/ca-certificates.crt
-    expect: allowed
-
-- name: Nobody gets in without TLS
-  bulwark.hardening.postgresql_login:
-    host: db.example.org
-    user: app
-    database: app
-    tls: false
-    expect: refused
+    logins:
+      - {name: the service, user: app, database: app, expect: allowed}
+      - {name: without TLS, user: app, database: app, tls: false, expect: refused}
 """
 
 RETURN = r"""
-answer:
-  description:
-    - V(scram), V(md5), V(password), V(gss), V(sspi) or V(oauth) is the proof that the server asks for. V(admitted)
-      means that it asks for none, V(failed) that it found a rule and did not take what this client is.
-    - V(refused) means that no rule admits the connection, or that the rule needs a client certificate. V(no tls) means
-      that TLS cannot be had, or not with a certificate from O(ca_file).
-    - V(unreachable) and V(error) say nothing about rules and fail the task.
+answers:
+  description: What the server said to each login.
   returned: always
-  type: str
-detail:
-  description: The server's own words, or the names of its mechanisms.
-  returned: always
-  type: str
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name of the login.
+      type: str
+    answer:
+      description:
+        - V(scram), V(md5), V(password), V(gss), V(sspi) or V(oauth) is the proof that the server asks for. V(admitted)
+          means that it asks for none, V(failed) that it found a rule and did not take what this client is.
+        - V(refused) means that no rule admits the connection, or that the rule needs a client certificate. V(no tls)
+          means that TLS cannot be had.
+        - V(untrusted), V(unreachable) and V(error) say nothing about rules and fail the task.
+      type: str
+    detail:
+      description: The server's own words, or the names of its mechanisms.
+      type: str
 """
 
 import ssl
@@ -117,18 +126,30 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.hba import model, wire
 from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.hba.match import PLAINTEXT, TLS, Connection
 
-ARGUMENT_SPEC: dict[str, t.Any] = {
-    "host": {"type": "str", "required": True},
-    "port": {"type": "int", "default": 5432},
+LOGIN: dict[str, t.Any] = {
+    "name": {"type": "str", "required": True},
     "user": {"type": "str", "required": True},
     "database": {"type": "str"},
     "replication": {"type": "bool", "default": False},
     "tls": {"type": "bool", "default": True},
-    "ca_file": {"type": "path"},
-    "source": {"type": "str", "default": ""},
     "expect": {"type": "str", "choices": list(model.EXPECTATIONS)},
 }
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "host": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 5432},
+    "ca_file": {"type": "path"},
+    "source": {"type": "str", "default": ""},
+    "logins": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": LOGIN,
+        "mutually_exclusive": [("database", "replication")],
+        "required_one_of": [("database", "replication")],
+    },
+}
 DENIED = (wire.REFUSED, wire.NO_TLS)
+NO_ANSWER = (wire.UNTRUSTED, wire.UNREACHABLE, wire.ERROR)
 
 
 def operate(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -139,34 +160,34 @@ def operate(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
             context = ssl.create_default_context(cafile=parameters["ca_file"])
         except OSError as error:
             return {"msg": f"ca_file {parameters['ca_file']} cannot be used: {error.strerror or error}"}
-    connection = Connection(
-        TLS if parameters["tls"] else PLAINTEXT,
-        parameters["user"],
-        parameters["database"] or "",
-        replication=parameters["replication"],
-    )
     target = wire.Target(parameters["host"], parameters["port"], parameters["source"])
-    answer = wire.ask(target, connection, context)
-    result: dict[str, t.Any] = {"changed": False, "answer": answer.kind, "detail": answer.detail}
-    place = f"the server at {target.host} port {target.port}"
-    if answer.kind in (wire.UNREACHABLE, wire.ERROR):
-        result["msg"] = f"{place} gave no answer to go by: {answer.detail}"
-    elif parameters["expect"] and (answer.kind in DENIED) != (parameters["expect"] == model.REFUSED):
-        result["msg"] = (
-            f"{place} answered {model.describe(connection)} with {answer.kind} ({answer.detail}), "
-            f"and it is expected to be {parameters['expect']}"
-        )
+    answers, problems = [], []
+    for login in parameters["logins"]:
+        kind = TLS if login["tls"] else PLAINTEXT
+        connection = Connection(kind, login["user"], login["database"] or "", replication=login["replication"])
+        answer = wire.ask(target, connection, context)
+        answers.append({"name": login["name"], "answer": answer.kind, "detail": answer.detail})
+        problem = judged(answer, login["expect"])
+        if problem:
+            problems.append(f"{login['name']} ({model.describe(connection)}): {problem}")
+    result: dict[str, t.Any] = {"changed": False, "answers": answers}
+    if problems:
+        result["msg"] = f"the server at {target.host} port {target.port}: {'; '.join(problems)}"
     return result
+
+
+def judged(answer: wire.Answer, expect: str | None) -> str:
+    """Return what is wrong with an answer; empty if nothing is."""
+    if answer.kind in NO_ANSWER:
+        return f"no answer to go by: {answer.detail}"
+    if expect and (answer.kind in DENIED) != (expect == model.REFUSED):
+        return f"is expected to be {expect}, and the answer is {answer.kind} ({answer.detail})"
+    return ""
 
 
 def main() -> None:
     """Arguments in, one domain call, result out."""
-    module = AnsibleModule(
-        argument_spec=ARGUMENT_SPEC,
-        supports_check_mode=True,
-        mutually_exclusive=[("database", "replication")],
-        required_one_of=[("database", "replication")],
-    )
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     result = operate(module.params)
     if "msg" in result:
         module.fail_json(**result)

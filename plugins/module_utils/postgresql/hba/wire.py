@@ -22,7 +22,8 @@ MAXIMUM_BYTES = 30000
 
 ADMITTED, PASSWORD, MD5, SCRAM, OAUTH, GSS, SSPI = "admitted", "password", "md5", "scram", "oauth", "gss", "sspi"
 # refused: by a rule, or for want of one. failed: a rule admits, and the client did not prove who it is.
-REFUSED, FAILED, NO_TLS, UNREACHABLE, ERROR = "refused", "failed", "no tls", "unreachable", "error"
+REFUSED, FAILED, NO_TLS, UNTRUSTED = "refused", "failed", "no tls", "untrusted"
+UNREACHABLE, ERROR = "unreachable", "error"
 REQUESTS = {0: ADMITTED, 3: PASSWORD, 5: MD5, 7: GSS, 9: SSPI}
 ASKED = {
     "trust": {ADMITTED},
@@ -78,8 +79,10 @@ def ask(target: Target, connection: Connection, context: ssl.SSLContext | None =
             name = target.host.partition("%")[0]
             with (context or unverified()).wrap_socket(plain, server_hostname=name) as encrypted:
                 return _ask(encrypted, connection)
+    except ssl.SSLCertVerificationError as error:
+        return Answer(UNTRUSTED, f"its certificate is not accepted: {error.verify_message}")
     except ssl.SSLError as error:
-        return Answer(NO_TLS, f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or error}")
+        return Answer(NO_TLS, f"TLS failed: {error.reason or error}")
     except OSError as error:
         return Answer(UNREACHABLE, error.strerror or str(error) or "no answer in time")
 
