@@ -54,9 +54,8 @@ options:
         description: The database to connect to. Needed unless O(logins[].replication) is true.
         type: str
       replication:
-        description: Whether to ask for a physical replication connection, which has no database.
+        description: Whether to ask for a physical replication connection, which has no database. Not with a database.
         type: bool
-        default: false
       tls:
         description: Whether to connect with TLS.
         type: bool
@@ -130,7 +129,7 @@ LOGIN: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
     "user": {"type": "str", "required": True},
     "database": {"type": "str"},
-    "replication": {"type": "bool", "default": False},
+    "replication": {"type": "bool"},
     "tls": {"type": "bool", "default": True},
     "expect": {"type": "str", "choices": list(model.EXPECTATIONS)},
 }
@@ -164,7 +163,7 @@ def operate(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     answers, problems = [], []
     for login in parameters["logins"]:
         kind = TLS if login["tls"] else PLAINTEXT
-        connection = Connection(kind, login["user"], login["database"] or "", replication=login["replication"])
+        connection = Connection(kind, login["user"], login["database"] or "", replication=bool(login["replication"]))
         answer = wire.ask(target, connection, context)
         answers.append({"name": login["name"], "answer": answer.kind, "detail": answer.detail})
         problem = judged(answer, login["expect"])

@@ -128,10 +128,9 @@ def _remote_logins(probes: t.Iterable[Wish]) -> dict[str, list[Wish]]:
                 {
                     "name": probe["name"],
                     "user": probe["user"],
-                    "replication": bool(probe.get("replication")),
                     "tls": probe.get("connection") != PLAINTEXT,
                     "expect": probe["expect"],
-                    **({"database": probe["database"]} if probe.get("database") else {}),
+                    **{name: probe[name] for name in ("database", "replication") if probe.get(name)},
                 }
             )
     return found
