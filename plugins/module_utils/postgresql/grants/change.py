@@ -53,7 +53,12 @@ class Run:
         self.contents = {
             database.name: self._look_into(database)
             if database.name in self.cluster.databases
-            else new_database(database.name, self.cluster.session, self.cluster.major)
+            else new_database(
+                database.name,
+                self.cluster.session,
+                self.cluster.major,
+                any(schema.name == "public" for schema in database.schemas),
+            )
             for database in wish.databases
         }
 

@@ -151,11 +151,11 @@ def born_with(kind: str, owner: str, major: int) -> tuple[Entry, ...]:
     return (*own_privileges(kind, owner, major), *(Entry(PUBLIC, owner, name) for name in public))
 
 
-def new_database(name: str, template_owner: str, major: int) -> Contents:
-    """Return what a database made from template0 holds: the schema `public`."""
+def new_database(name: str, template_owner: str, major: int, managed: bool) -> Contents:
+    """Return what a database made from template0 holds: the schema `public`. managed: whether the wish is about it."""
     schema_owner = "pg_database_owner" if major >= 15 else template_owner
     public = [Entry(PUBLIC, schema_owner, "USAGE")]
     if major < 15:
         public.append(Entry(PUBLIC, schema_owner, "CREATE"))
     entries = (*own_privileges("SCHEMA", schema_owner, major), *public)
-    return Contents(name, (Item("SCHEMA", "", "public", schema_owner, entries),))
+    return Contents(name, (Item("SCHEMA", "", "public", schema_owner, entries, managed=managed),))
