@@ -210,21 +210,25 @@ def converge(
         return Outcome(statements, missing, run.without_rule())
 
 
-def prove(place: Place, wish: Wish, lock_timeout_seconds: int = 5) -> list[str]:
-    """Return one sentence for each way in which the cluster is not as wished; changes nothing, needs no secrets.
+def prove(
+    place: Place, wish: Wish, lock_timeout_seconds: int = 5, accept_missing: bool = False
+) -> tuple[list[str], set[str]]:
+    """Return one sentence for each way in which the cluster is not as wished, and databases that lack something.
 
-    Raises Refused if the cluster cannot be read.
+    Changes nothing, needs no secrets. accept_missing: say nothing of what the wish names and does not exist. Raises
+    Refused if the cluster cannot be read.
     """
     with look(place, wish, lock_timeout_seconds) as run:
         found = run.problems()
-        for name, what in run.missing().items():
+        missing = run.missing()
+        for name, what in missing.items() if not accept_missing else ():
             found += [f"database {name!r} has no {thing}, which the policy names" for thing in what]
         for name, what in run.without_rule().items():
             found += [
                 f"{thing} of database {name!r} has no rule in the policy; only its owner has access" for thing in what
             ]
         found += [f"drift: '{statement.shown}' would be needed" for statement in run.plan()]
-        return found + run.effective()
+        return found + run.effective(), set(missing)
 
 
 def _run(server: Server, statements: Sequence[Statement]) -> None:
