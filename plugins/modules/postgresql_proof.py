@@ -142,7 +142,7 @@ def operate(parameters: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.
     found = installation.difference(wish)
     if found and not check_mode:
         installation.apply(wish, found)
-    return result(found, findings.sentences(findings.findings(kept)))
+    return result(found, findings.findings(kept))
 
 
 def result(found: installation.Difference, sentences: list[str]) -> dict[str, t.Any]:

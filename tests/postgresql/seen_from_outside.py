@@ -45,8 +45,9 @@ class Database:
         words = " ".join(f"{name}={value}" for name, value in options.items())
         return self.scenario.host(source).run("PGPASSWORD=%s psql -XqAtw -d %s -c %s", secret, words, sql)
 
-    def refused(self, source: str, role: str, words: str = "", **more: str) -> str:
-        done = self.run(source, role, **more)
+    def refused(self, source: str, role: str, words: str = "", *, sql: str = "SELECT 1", **more: str) -> str:
+        """Return why that fails; fails itself if it does not, or not for this reason."""
+        done = self.run(source, role, sql, **more)
         assert done.rc != 0, done.stdout
         assert words in done.stderr
         return str(done.stderr)

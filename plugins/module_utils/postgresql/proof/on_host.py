@@ -1,7 +1,7 @@
 # Copyright (c) 2026, bulwark.hardening contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that a timer, a deployment or a person runs: bulwark-postgresql-proof [--database NAME]...
+"""The program that a timer, a deployment or a person runs: bulwark-postgresql-proof.
 
 Exit code 0: as it was made. 1: something differs. 2: it could not be looked at. Changes nothing.
 """
@@ -18,7 +18,7 @@ import typing as t
 from ...transaction import files
 from ..server import Refused
 from . import policy as kept
-from .findings import findings, sentences
+from .findings import findings
 
 METRICS_FILE = "bulwark_postgresql.prom"
 DIFFERS, UNKNOWN = 1, 2
@@ -32,17 +32,16 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
         prog="bulwark-postgresql-proof",
         description="Look whether roles, privileges, audit tables and their triggers are as they were made.",
     )
-    parser.add_argument("--database", action="append", default=[], help="look at this one only; may be repeated")
     parser.add_argument("--policy", default=kept.POLICY, help="what the role has written")
     options = parser.parse_args(arguments)
-    return run(options.policy, options.database)
+    return run(options.policy)
 
 
-def run(path: str, databases: t.Sequence[str]) -> int:
+def run(path: str) -> int:
     policy: kept.Wish = {}
     try:
         policy = kept.load(_content(path), path)
-        found = sentences(findings(policy, databases))
+        found = findings(policy)
         code = DIFFERS if found else 0
     except Refused as error:
         found, code = [str(error)], UNKNOWN
@@ -50,9 +49,7 @@ def run(path: str, databases: t.Sequence[str]) -> int:
         complain(sentence)
     if not found:
         print_line("roles, privileges, audit tables and their triggers are as they were made")
-    # Half a look must not overwrite what the whole one has found.
-    if not databases:
-        write_metrics(str(policy.get("metrics_directory") or ""), code, len(found) if code == DIFFERS else 0)
+    write_metrics(str(policy.get("metrics_directory") or ""), code, len(found) if code == DIFFERS else 0)
     return code
 
 

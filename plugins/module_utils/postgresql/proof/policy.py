@@ -55,6 +55,6 @@ def load(content: bytes, path: str) -> Wish:
     return policy
 
 
-def place_of(policy: Wish) -> Place:
+def place_of(policy: t.Mapping[str, t.Any]) -> Place:
     """Return where the server is."""
     return Place.of(policy["place"])

@@ -26,6 +26,7 @@ def service(program: str, metrics_directory: str, alarms: str) -> str:
 [Unit]
 Description={DESCRIPTION}
 After=postgresql.service
+StartLimitIntervalSec=0
 {on_failure}
 [Service]
 Type=oneshot
