@@ -35,7 +35,7 @@ DRIFTS = [
     ),
     (
         SUPERUSER,
-        "ALTER TABLE audit_events OWNER TO jitsudo_app",
+        "ALTER TABLE audit_events OWNER TO inventory_app",
         "ALTER TABLE audit_events OWNER TO jitsudo_owner",
         'OWNER TO "jitsudo_owner"',
     ),
