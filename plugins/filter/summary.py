@@ -159,6 +159,21 @@ def tls_sentences(result: Result) -> list[str]:
     return sentences
 
 
+def postgresql_sentences(result: Result) -> list[str]:
+    """Return what waits for a restart or for a person."""
+    sentences = []
+    if result.get("restart_required"):
+        names = ", ".join(result["restart_required"])
+        sentences.append(f"PostgreSQL: {names} wait for a restart; set postgresql_restart to true when it may happen.")
+    for words, key in (("lacks", "missing"), ("has no rule for", "without_rule")):
+        sentences += [
+            f"PostgreSQL: the database {name} {words} {', '.join(objects)}."
+            for name, objects in (result.get(key) or {}).items()
+        ]
+    sentences += [f"PostgreSQL: {str(finding).rstrip('.')}." for finding in result.get("findings") or []]
+    return sentences
+
+
 def control_sentences(result: Result) -> list[str]:
     """Return how many controls got each verdict, then one sentence for each that a person has to know of."""
     controls = result.get("controls")
@@ -213,6 +228,7 @@ def summary(
         *baseline_sentences(given.get("baseline", {})),
         *fail2ban_sentences(given.get("fail2ban", {})),
         *tls_sentences(given.get("tls", {})),
+        *postgresql_sentences(given.get("postgresql", {})),
         *control_sentences(given.get("controls", {})),
     ]
 

@@ -73,18 +73,23 @@ def modules_keep_their_word(cluster: Cluster) -> None:
     assert message.startswith("the policy was not tried: service ('app' to database 'app' over tls from 127.0.0.1)")
     logs = f"journalctl --no-pager | grep -c {SERVICE_PASSWORD}; grep -c {SERVICE_PASSWORD} {cluster.log}"
     assert cluster.shell(logs, check=False) == "0\n0"
-    question = {"host": "127.0.0.1", "user": "app", "database": "app"}
-    asked = cluster.module("postgresql_login", {**question, "expect": "allowed"})
-    assert (asked["answer"], asked["changed"], asked["failed"]) == ("scram", False, False)
-    asked = cluster.module("postgresql_login", {**question, "tls": False, "expect": "refused"})
-    assert (asked["answer"], asked["failed"]) == ("refused", False)
-    assert "is expected to be refused" in cluster.refuses("postgresql_login", {**question, "expect": "refused"})
-    stranger = cluster.module("postgresql_login", {**question, "source": "127.0.0.9", "replication": False})
-    assert stranger["answer"] == "refused"
-    name = cluster.shell("openssl x509 -in /etc/ssl/certs/ssl-cert-snakeoil.pem -noout -subject").rpartition("= ")[2]
-    trusted = {**question, "ca_file": "/etc/ssl/certs/ssl-cert-snakeoil.pem", "host": name}
-    assert "no answer" not in str(cluster.module("postgresql_login", {**trusted, "expect": "refused"}).get("msg", ""))
-    wrong = cluster.module("postgresql_login", {**question, "ca_file": "/etc/ssl/certs/ssl-cert-snakeoil.pem"})
-    assert (wrong["answer"], wrong["failed"]) == ("no tls", False)
-    assert "gave no answer" in cluster.refuses("postgresql_login", {**question, "port": 5999})
-    assert "cannot be used" in cluster.refuses("postgresql_login", {**question, "ca_file": "/nowhere"})
+    asked_about(cluster)
+
+
+def asked_about(cluster: Cluster) -> None:
+    """The same server, asked as a client: by several logins in one call."""
+    login = {"name": "app", "user": "app", "database": "app"}
+    server = {"host": "127.0.0.1"}
+    fits = [{**login, "expect": "allowed"}, {**login, "tls": False, "expect": "refused"}]
+    asked = cluster.module("postgresql_login", {**server, "logins": fits})
+    assert ([entry["answer"] for entry in asked["answers"]], asked["changed"]) == (["scram", "refused"], False)
+    wrong = [{**login, "expect": "refused"}]
+    assert "is expected to be refused" in cluster.refuses("postgresql_login", {**server, "logins": wrong})
+    stranger = cluster.module("postgresql_login", {**server, "source": "127.0.0.9", "logins": [login]})
+    assert stranger["answers"][0]["answer"] == "refused"
+    certificate = "/etc/ssl/certs/ssl-cert-snakeoil.pem"
+    # A certificate that is not accepted is no refusal, though a refusal is expected.
+    refusal = {**server, "ca_file": certificate, "logins": [{**login, "user": "nobody", "expect": "refused"}]}
+    assert "its certificate is not accepted" in cluster.refuses("postgresql_login", refusal)
+    for problem, more in (("no answer to go by", {"port": 5999}), ("cannot be used", {"ca_file": "/nowhere"})):
+        assert problem in cluster.refuses("postgresql_login", {**server, "logins": [login], **more})

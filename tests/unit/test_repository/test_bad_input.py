@@ -44,6 +44,10 @@ def acme(**values: t.Any) -> Variables:
     return {"name": "public", "kind": "acme", "directory": "https://a.example.org/", "challenge": challenge, **values}
 
 
+def login_rule(**values: t.Any) -> Variables:
+    return {"databases": ["a"], "users": ["a"], "addresses": ["192.0.2.1"], **values}
+
+
 BROUGHT: Variables = {"tls_issuers": [{"name": "brought", "kind": "files"}]}
 
 
@@ -234,6 +238,51 @@ BAD: list[tuple[Variables, str, str, str]] = [
         "tls_certificates[0].certificate_file",
         "none.pem",
         "there is no file",
+    ),
+    ({"postgresql_listen_addresses": "*"}, "postgresql_listen_addresses", "'*'", "is not a list"),
+    ({"postgresql_listen_addresses": ["*"]}, "listen_addresses", "'*'", "addresses and names of this host"),
+    ({"postgresql_extra_settings": {"ssl": False}}, "ssl", "'off'", "postgresql_accepted_risks"),
+    ({"postgresql_extra_settings": {"fsync": "off"}}, "fsync", "'off'", "accepted is on"),
+    ({"postgresql_extra_settings": {"port": 1}}, "postgresql_extra_settings", "port", "is not changed here"),
+    ({"postgresql_pgaudit_log": ["read"]}, "pgaudit.log", "'read'", "names ddl and role"),
+    ({"postgresql_log_statement": "all"}, "postgresql_log_statement", "'all'", "none, ddl"),
+    ({"postgresql_services": ["jitsudo"]}, "postgresql_services[0]", "'jitsudo'", "the key profile"),
+    ({"postgresql_services": [{"profile": "mysql"}]}, "postgresql_services[0].profile", "'mysql'", "jitsudo_strict"),
+    ({"postgresql_services": [{"profile": "no.yml"}]}, "postgresql_services[0].profile", "'no.yml'", "cannot be read"),
+    ({"postgresql_services": [{"profile": "service"}]}, "postgresql_services[0].database", "is missing", ""),
+    (
+        {"postgresql_services": [{"profile": "zitadel", "roles": {"admin": {}}}]},
+        "postgresql_services[0].roles.admin",
+        "no such role",
+        "owner, runtime",
+    ),
+    ({"postgresql_hba_rules": [login_rule(method="trust")]}, "postgresql_hba_rules[0].method", "trust", "accepted_risk"),
+    ({"postgresql_hba_rules": [login_rule(method="md5")]}, "postgresql_hba_rules[0].method", "md5", "accepted_risk"),
+    ({"postgresql_hba_rules": [login_rule(type="host")]}, "postgresql_hba_rules[0].type", "TLS", "accepted_risk"),
+    (
+        {"postgresql_hba_rules": [login_rule(), login_rule(addresses=["10.0.0.1/8"])]},
+        "postgresql_hba_rules[1].addresses[0]",
+        "10.0.0.1/8",
+        "",
+    ),
+    ({"postgresql_hba_rules": [login_rule(user="a")]}, "postgresql_hba_rules[0].user", "no such key", "users"),
+    (
+        {"postgresql_hba_rules": [login_rule()], "postgresql_hba_probes": [{"name": "x", "user": "a"}]},
+        "postgresql_hba_probes[0].expect",
+        "is missing",
+        "",
+    ),
+    (
+        {"postgresql_transition_logs": [{"database": "a", "profile": "mysql"}]},
+        "postgresql_transition_logs[0].profile",
+        "'mysql'",
+        "jitsudo",
+    ),
+    (
+        {"postgresql_transition_logs": [{"database": "a", "tables": [{"name": "t"}]}]},
+        "postgresql_transition_logs[0]",
+        "has no key",
+        "append_only",
     ),
 ]
 BAD_BY_HOST = {f"bad{index:02}": case for index, case in enumerate(BAD)}
