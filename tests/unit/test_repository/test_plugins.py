@@ -51,24 +51,27 @@ def test_module_declares_what_check_and_diff_mode_do(module: Path) -> None:
     documentation = yaml.safe_load(constant(module, "DOCUMENTATION"))
     attributes = documentation.get("attributes") or {}
     for fragment in documentation.get("extends_documentation_fragment") or []:
-        attributes = {**fragment_attributes(fragment), **attributes}
+        attributes = {**fragment_part(fragment, "attributes"), **attributes}
     assert {"check_mode", "diff_mode"} <= set(attributes)
     assert all(attribute.get("support") and attribute.get("description") for attribute in attributes.values())
 
 
-def fragment_attributes(name: str) -> dict[str, t.Any]:
-    """Return the attributes that a documentation fragment of this collection brings."""
+def fragment_part(name: str, part: str) -> dict[str, t.Any]:
+    """Return the options or attributes that a documentation fragment of this collection brings."""
     fragment, _dot, section = name.removeprefix("bulwark.hardening.").partition(".")
     source = ROOT / "plugins" / "doc_fragments" / f"{fragment}.py"
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == (section or "documentation").upper():
-            return yaml.safe_load(ast.literal_eval(node.value)).get("attributes") or {}
+            return yaml.safe_load(ast.literal_eval(node.value)).get(part) or {}
     raise AssertionError(f"there is no documentation fragment {name}")
 
 
 def test_module_documents_examples_and_results(module: Path) -> None:
     examples = yaml.safe_load(constant(module, "EXAMPLES"))
-    documented = set(yaml.safe_load(constant(module, "DOCUMENTATION"))["options"])
+    documentation = yaml.safe_load(constant(module, "DOCUMENTATION"))
+    documented = set(documentation["options"])
+    for fragment in documentation.get("extends_documentation_fragment") or []:
+        documented |= set(fragment_part(fragment, "options"))
     used = [task[f"bulwark.hardening.{module.stem}"] for task in examples]
     assert used
     assert [name for arguments in used for name in arguments if name not in documented] == []

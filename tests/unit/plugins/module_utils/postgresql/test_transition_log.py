@@ -24,7 +24,7 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.trans
 DEFAULTS: dict[str, t.Any] = {"log_schema": "audit", "owner_role": "owner", "writer_role": "writer",
                               "reader_role": "reader", "guards": []}  # fmt: skip
 ORDERS: dict[str, t.Any] = {"name": "orders", "key": "id", "state": "state", "hidden": ["card"], "ignored": ["seen"]}
-PROFILES = Path(__file__).resolve().parents[5] / "roles/postgresql/profiles"
+PROFILES = Path(__file__).resolve().parents[5] / "roles/postgresql/transition_logs"
 
 
 def policy(**changes: t.Any) -> model.Policy:
@@ -196,7 +196,7 @@ def test_timing_in_words(bits: int, words: str) -> None:
     assert expected.timing(bits) == words
 
 
-@pytest.mark.parametrize("path", sorted(PROFILES.glob("*_transition_log.yml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(PROFILES.glob("*.yml")), ids=lambda path: path.stem)
 def test_profiles_are_policies(path: Path) -> None:
     profile = yaml.safe_load(path.read_text("utf-8"))
     assert set(profile) <= {"tables", "guards"}
