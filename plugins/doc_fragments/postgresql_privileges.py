@@ -131,7 +131,7 @@ options:
           tables:
             description:
               - Rules for tables, views, materialized views and foreign tables. Every rule whose names match applies.
-              - On what no rule is about, nobody but the owner has privileges; RV(without_rule) lists it.
+              - On what no rule is about, nobody but the owner has privileges; the result lists it.
             type: list
             elements: dict
             default: []

@@ -256,7 +256,12 @@ BAD: list[tuple[Variables, str, str, str]] = [
         "no such role",
         "owner, runtime",
     ),
-    ({"postgresql_hba_rules": [login_rule(method="trust")]}, "postgresql_hba_rules[0].method", "trust", "accepted_risk"),
+    (
+        {"postgresql_hba_rules": [login_rule(method="trust")]},
+        "postgresql_hba_rules[0].method",
+        "trust",
+        "accepted_risk",
+    ),
     ({"postgresql_hba_rules": [login_rule(method="md5")]}, "postgresql_hba_rules[0].method", "md5", "accepted_risk"),
     ({"postgresql_hba_rules": [login_rule(type="host")]}, "postgresql_hba_rules[0].type", "TLS", "accepted_risk"),
     (
