@@ -211,7 +211,7 @@ def _connect(place: Place, database: str, application_name: str) -> t.Any:
     if os.geteuid() not in (0, account.pw_uid):
         raise Refused(f"the server is reached as {place.system_user!r}, which needs root; set become to true")
     try:
-        with _acting_as(account.pw_uid):
+        with acting_as(account.pw_uid):
             connection = psycopg2.connect(
                 host=place.socket_directory,
                 port=place.port,
@@ -232,7 +232,7 @@ def _connect(place: Place, database: str, application_name: str) -> t.Any:
 
 
 @contextlib.contextmanager
-def _acting_as(uid: int) -> t.Iterator[None]:
+def acting_as(uid: int) -> t.Iterator[None]:
     """Connect as the system user: the server asks the kernel who is at the other end of the socket."""
     before = os.geteuid()
     if before == uid:

@@ -275,7 +275,7 @@ class _Change:
         problems = [
             *settings.broken(seen.lines, seen.known, seen.path),
             *settings.problems(self.wished, seen.known, seen.major),
-            *_unreachable_addresses(self.wished.get("listen_addresses", "")),
+            *unreachable_addresses(self.wished.get("listen_addresses", "")),
         ]
         if problems:
             raise Refused("; ".join([*problems, "nothing was changed"]))
@@ -473,7 +473,7 @@ def _includes_moved(text: str, directory: str, copy: str) -> str:
     return re.sub(pattern, lambda found: f"{found[1]}{copy}/", text, flags=re.MULTILINE | re.IGNORECASE)
 
 
-def _unreachable_addresses(listen: str) -> list[str]:
+def unreachable_addresses(listen: str) -> list[str]:
     """Return a sentence for each address that the server could not listen on; with none at all it does not start."""
     problems = []
     for name in settings.listed(listen):

@@ -72,6 +72,11 @@ postgresql_settings    values*: {ssl: COND}, only_if_exists: [reserved_connectio
 postgresql_authentication_rules  methods_denied: [trust, password, md5, ident], superusers_remote: false, PLACE
 postgresql_product     PLACE
 postgresql_encryption_at_rest    PLACE
+postgresql_role_separation  except_roles: [], PLACE
+postgresql_least_privilege  except_databases: [postgres], PLACE
+postgresql_append_only      tables*: [eventstore.events2], migration_roles: [], timer: x.timer, PLACE
+postgresql_transition_log   tables*: [elevation_requests], log_schema: bulwark_audit, PLACE
+postgresql_approval_guards  tables*: [elevation_requests], stuck_minutes: 15, PLACE
 time_sync              daemons*: [systemd-timesyncd, chrony], synchronised: true, offset_seconds: COND
 
 ``DECLARED`` are certificates as the role tls has them: [{name*, issuer_kind, owner, group, mode, listeners:
