@@ -175,8 +175,8 @@ EXAMPLES = r"""
       - name: zitadel
     users: [zitadel_runtime]
     listen_addresses: [192.0.2.10]
-    tls_certificate_file: /etc/bulwark/tls/database/current/fullchain.pem
-    tls_key_file: /etc/bulwark/tls/database/current/privkey.pem
+    tls_certificate_file: /etc/bulwark/tls/database/current/full_chain.pem
+    tls_key_file: /etc/bulwark/tls/database/current/key.pem
 """
 
 RETURN = r"""

@@ -110,7 +110,8 @@ from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.proof
 from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.server import PLACE_ARGUMENTS, Refused
 from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.transition_log import model as log_model
 
-PRESENT, ABSENT = "present", "absent"
+PRESENT = "present"
+ABSENT = "absent"
 LONGEST_MINUTES = 1440
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **PLACE_ARGUMENTS,

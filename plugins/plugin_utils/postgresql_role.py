@@ -13,9 +13,15 @@ from collections.abc import Mapping
 
 from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.hba import model as hba_model
 from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.hba.match import LOCAL, PLAINTEXT
+from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.pgbouncer import model as pgbouncer_model
 from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.server import Refused
 from ansible_collections.bulwark.hardening.plugins.module_utils.postgresql.transition_log import model as log_model
-from ansible_collections.bulwark.hardening.plugins.modules import postgresql_hba, postgresql_transition_log
+from ansible_collections.bulwark.hardening.plugins.modules import (
+    postgresql_hba,
+    postgresql_login,
+    postgresql_pgbouncer,
+    postgresql_transition_log,
+)
 
 from . import postgresql_policy, postgresql_profiles
 from .option_problems import option_problems
@@ -23,6 +29,7 @@ from .option_problems import option_problems
 Wish = dict[str, t.Any]
 SERVICES, RULES, PROBES = "postgresql_services", "postgresql_hba_rules", "postgresql_hba_probes"
 ADMINISTRATOR_RULES, LOGS = "postgresql_hba_administrator_rules", "postgresql_transition_logs"
+PGBOUNCER = "postgresql_pgbouncer"
 # A probe of the role may name the host of the inventory that it is tried from.
 PROBE: Wish = {**postgresql_hba.PROBE, "host": {"type": "str"}}
 # Predefined roles that older versions lack.
@@ -38,12 +45,26 @@ LOG: Wish = {
         if name in ("database", "tables", "guards", "log_schema", "owner_role", "writer_role", "reader_role")
     },
 }
+# A login of the role names the host of the inventory that it is tried from.
+PGBOUNCER_LOGIN: Wish = {
+    "host": {"type": "str", "required": True},
+    **{name: option for name, option in postgresql_login.LOGIN.items() if name != "replication"},
+}
+PGBOUNCER_OPTIONS: Wish = {
+    **{name: option for name, option in pgbouncer_model.ARGUMENTS.items() if not name.startswith("tls_")},
+    "tls_minimum_version": pgbouncer_model.ARGUMENTS["tls_minimum_version"],
+    "tls_certificate": {"type": "str", "required": True},
+    "restart": postgresql_pgbouncer.ARGUMENT_SPEC["restart"],
+    "logins": {"type": "list", "elements": "dict", "default": [], "options": PGBOUNCER_LOGIN},
+}
+# Its sessions hold advisory locks, and statements that were prepared before.
+NEEDS_SESSIONS = "jitsudo"
 
 
 def build(variables: Mapping[str, t.Any], major: int) -> Wish:
     """Return the arguments of every module by what they are about, and ``problems``, one sentence each."""
     problems: list[str] = []
-    own = (SERVICES, RULES, PROBES, ADMINISTRATOR_RULES, LOGS)
+    own = (SERVICES, RULES, PROBES, ADMINISTRATOR_RULES, LOGS, PGBOUNCER)
     server = postgresql_policy.build({name: value for name, value in variables.items() if name not in own}, major)
     problems += server["problems"]
     result: Wish = {
@@ -53,6 +74,7 @@ def build(variables: Mapping[str, t.Any], major: int) -> Wish:
         "hba": _hba(variables, major, problems),
         "remote_logins": {},
         "transition_logs": _logs(variables.get(LOGS) or [], problems),
+        "pgbouncer": _pgbouncer(variables, problems),
         "problems": problems,
     }
     if not problems:
@@ -171,6 +193,53 @@ def _profile(log: Wish, path: str, problems: list[str]) -> Wish:
     except postgresql_profiles.ProfileError as error:
         problems.append(f"{path}.profile: {error}")
     return {}
+
+
+def _pgbouncer(variables: Mapping[str, t.Any], problems: list[str]) -> Wish:
+    """Return the module's arguments, and ``logins`` by host; nothing without a wish."""
+    given = variables.get(PGBOUNCER) or {}
+    if not given:
+        return {}
+    # The names of other settings are PgBouncer's.
+    options = {name: option for name, option in PGBOUNCER_OPTIONS.items() if name != "extra_settings"}
+    checked = _without(given, "extra_settings")
+    found = option_problems({PGBOUNCER: checked}, {PGBOUNCER: {"type": "dict", "options": options}})
+    extra = given.get("extra_settings") if isinstance(given, Mapping) else None
+    if not found and not isinstance(extra or {}, Mapping):
+        found.append(f"{PGBOUNCER}.extra_settings: {extra!r} is no dictionary; accepted are values by name")
+    if found:
+        problems += found
+        return {}
+    wish = _defaults(given, PGBOUNCER_OPTIONS)
+    certificate = str(wish.pop("tls_certificate"))
+    if not postgresql_policy.CERTIFICATE.fullmatch(certificate):
+        problems.append(
+            f"{PGBOUNCER}.tls_certificate: {certificate!r} is no certificate; accepted is a name in tls_certificates"
+        )
+    directory = f"{postgresql_policy.STORE}/{certificate}/current"
+    wish |= {"tls_certificate_file": f"{directory}/full_chain.pem", "tls_key_file": f"{directory}/key.pem"}
+    for name, entry in (("databases", pgbouncer_model.DATABASE), ("probes", pgbouncer_model.PROBE)):
+        wish[name] = [_defaults(value, entry) for value in wish[name]]
+    problems += [f"{PGBOUNCER}.{problem}" for problem in pgbouncer_model.problems(wish)]
+    problems += _pool_problems(wish["databases"], variables.get(SERVICES) or [])
+    logins: dict[str, list[Wish]] = {}
+    for login in wish["logins"]:
+        logins.setdefault(str(login["host"]), []).append(_without(login, "host"))
+    return {**wish, "logins": logins}
+
+
+def _pool_problems(databases: t.Iterable[Wish], services: t.Any) -> list[str]:
+    needing = {
+        service.get("database") or NEEDS_SESSIONS
+        for service in services
+        if isinstance(service, Mapping) and str(service.get("profile") or "").startswith(NEEDS_SESSIONS)
+    }
+    return [
+        f"{PGBOUNCER}.databases[{index}].pool_mode: 'transaction' breaks {NEEDS_SESSIONS}, whose sessions hold "
+        "advisory locks and prepared statements; accepted is session"
+        for index, entry in enumerate(databases)
+        if entry["pool_mode"] != "session" and (entry.get("database") or entry["name"]) in needing
+    ]
 
 
 def _without(entry: t.Any, key: str) -> t.Any:

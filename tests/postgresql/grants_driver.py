@@ -85,7 +85,7 @@ def objects(rng: random.Random, schema: str) -> tuple[str, str, t.Sequence[str]]
 def disturb(server: Server, rng: random.Random) -> None:
     """Do what nobody planned: grants, passed on and not, by whoever may; owners; memberships; default privileges."""
     everybody = [identifier(role) for role in (*ROLES, *STRANGERS)]
-    for _ in range(rng.randint(20, 60)):
+    for _number in range(rng.randint(20, 60)):
         who = rng.choice(everybody)
         to = rng.choice([*everybody, "PUBLIC"])
         kind, sql, known = objects(rng, rng.choice(SCHEMAS))
@@ -121,7 +121,7 @@ def disturb(server: Server, rng: random.Random) -> None:
 
 def grants(rng: random.Random, known: t.Sequence[str], columns: bool = False) -> list[dict[str, t.Any]]:
     found = []
-    for _ in range(rng.randint(0, 3)):
+    for _number in range(rng.randint(0, 3)):
         roles = rng.sample([*ROLES, "PUBLIC"], rng.randint(1, 3))
         entry: dict[str, t.Any] = {"roles": roles, "privileges": rng.sample(known, rng.randint(1, len(known)))}
         if columns and rng.random() < 0.4:
@@ -158,7 +158,7 @@ def random_wish(rng: random.Random) -> dict[str, t.Any]:
                 "names": rng.choice((["*"], ["t?"], ["t1", "T 3"], ["t[4]"], ["*[*"])),
                 "grants": grants(rng, TABLE_PRIVILEGES, True),
             }
-            for _ in range(rng.randint(0, 3))
+            for _number in range(rng.randint(0, 3))
         ]
         schema["sequences"] = [
             {"names": ["*"], "except": ["counter"], "grants": grants(rng, ("SELECT", "UPDATE", "USAGE"))}
@@ -185,7 +185,7 @@ def random_wish(rng: random.Random) -> dict[str, t.Any]:
 
 
 def seed_word(rng: random.Random) -> str:
-    return "".join(rng.choice("abcäß'\\$ ") for _ in range(8))
+    return "".join(rng.choice("abcäß'\\$ ") for _number in range(8))
 
 
 STATE = """

@@ -138,7 +138,7 @@ def authentication_rules(host: Host, parameters: Parameters) -> Observation:
     for rule in rules:
         items += rule_items(rule, parameters["methods_denied"])
     if not parameters["superusers_remote"]:
-        groups = {(user, group) for user, group in answer["groups"] or []}
+        groups = set(map(tuple, answer["groups"] or []))
         for name in answer["superusers"] or []:
             rule = admitting(rules, name, groups)
             seen = f"is admitted by {place(rule)}" if rule else "is refused"

@@ -233,7 +233,9 @@ def _item(
     columns: list[tuple[str, list[list[str]]]],
 ) -> Item:
     entries = _entries(pairs) + tuple(entry for column, held in columns for entry in _entries(held, column))
-    return Item(kind, schema, name, owner, entries, managed, linked, arguments, tuple(column for column, _ in columns))
+    return Item(
+        kind, schema, name, owner, entries, managed, linked, arguments, tuple(column for column, _held in columns)
+    )
 
 
 def _entries(pairs: list[list[str]], column: str = "") -> tuple[Entry, ...]:

@@ -205,8 +205,8 @@ def _memberships(wish: Wish, cluster: Cluster) -> Iterator[Statement]:
         )
 
 
-def _rests_on(found: Membership, other: Membership) -> bool:
-    return found is not other and other.admin and (found.role, found.grantor) == (other.role, other.member)
+def _rests_on(later: Membership, earlier: Membership) -> bool:
+    return later is not earlier and earlier.admin and (later.role, later.grantor) == (earlier.role, earlier.member)
 
 
 def _add_dependent_memberships(every: Sequence[Membership], gone: set[Membership], demoted: set[Membership]) -> None:

@@ -91,13 +91,13 @@ def steps(item: Item, wished: Collection[Key], concerned: Callable[[Entry], bool
     return gone + [Step(last, GRANT, item, item.owner, *key) for key in wished if key not in kept]
 
 
-def _rests_on(entry: Entry, other: Entry) -> bool:
-    """Return whether the server may refuse to revoke ``other`` while ``entry`` is there."""
+def _rests_on(later: Entry, earlier: Entry) -> bool:
+    """Return whether the server may refuse to revoke ``earlier`` while ``later`` is there."""
     return (
-        entry.grantor == other.grantee
-        and entry.privilege == other.privilege
-        and other.column in ("", entry.column)
-        and entry is not other
+        later.grantor == earlier.grantee
+        and later.privilege == earlier.privilege
+        and earlier.column in ("", later.column)
+        and later is not earlier
     )
 
 

@@ -83,7 +83,7 @@ WEAK: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), WEAK, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "value"), WEAK, ids=str)
 def test_what_weakens_is_refused_unless_it_is_accepted(name: str, value: Any) -> None:
     given = {"postgresql_extra_settings": {name: value}}
     made = postgresql_policy(given, 17)
