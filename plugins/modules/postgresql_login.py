@@ -117,7 +117,6 @@ answers:
       type: str
 """
 
-import ssl
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -156,7 +155,7 @@ def operate(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     context = None
     if parameters["ca_file"]:
         try:
-            context = ssl.create_default_context(cafile=parameters["ca_file"])
+            context = wire.verified(parameters["ca_file"])
         except OSError as error:
             return {"msg": f"ca_file {parameters['ca_file']} cannot be used: {error.strerror or error}"}
     target = wire.Target(parameters["host"], parameters["port"], parameters["source"])

@@ -96,20 +96,20 @@ options:
     description: Port at which it listens.
     type: int
     default: 6432
-  tls_certificate_file:
+  client_tls_certificate_file:
     description: Certificate that clients are shown, with its chain.
     type: path
     required: true
-  tls_key_file:
+  client_tls_key_file:
     description: Its key, which O(system_user) has to be able to read.
     type: path
     required: true
-  tls_minimum_version:
+  client_tls_minimum_version:
     description: Oldest version of TLS for clients.
     type: str
     choices: [TLSv1.2, TLSv1.3]
     default: TLSv1.2
-  server_ca_file:
+  server_tls_ca_file:
     description: CAs that a server's certificate may come from. Needed if any of O(databases) is reached by a name or
       an address.
     type: path
@@ -175,8 +175,8 @@ EXAMPLES = r"""
       - name: zitadel
     users: [zitadel_runtime]
     listen_addresses: [192.0.2.10]
-    tls_certificate_file: /etc/bulwark/tls/database/current/full_chain.pem
-    tls_key_file: /etc/bulwark/tls/database/current/key.pem
+    client_tls_certificate_file: /etc/bulwark/tls/database/current/full_chain.pem
+    client_tls_key_file: /etc/bulwark/tls/database/current/key.pem
 """
 
 RETURN = r"""

@@ -50,10 +50,10 @@ PGBOUNCER_LOGIN: Wish = {
     "host": {"type": "str", "required": True},
     **{name: option for name, option in postgresql_login.LOGIN.items() if name != "replication"},
 }
+STORED_FILES = ("client_tls_certificate_file", "client_tls_key_file")
 PGBOUNCER_OPTIONS: Wish = {
-    **{name: option for name, option in pgbouncer_model.ARGUMENTS.items() if not name.startswith("tls_")},
-    "tls_minimum_version": pgbouncer_model.ARGUMENTS["tls_minimum_version"],
-    "tls_certificate": {"type": "str", "required": True},
+    **{name: option for name, option in pgbouncer_model.ARGUMENTS.items() if name not in STORED_FILES},
+    "client_tls_certificate": {"type": "str", "required": True},
     "restart": postgresql_pgbouncer.ARGUMENT_SPEC["restart"],
     "logins": {"type": "list", "elements": "dict", "default": [], "options": PGBOUNCER_LOGIN},
 }
@@ -211,13 +211,14 @@ def _pgbouncer(variables: Mapping[str, t.Any], problems: list[str]) -> Wish:
         problems += found
         return {}
     wish = _defaults(given, PGBOUNCER_OPTIONS)
-    certificate = str(wish.pop("tls_certificate"))
+    certificate = str(wish.pop("client_tls_certificate"))
     if not postgresql_policy.CERTIFICATE.fullmatch(certificate):
         problems.append(
-            f"{PGBOUNCER}.tls_certificate: {certificate!r} is no certificate; accepted is a name in tls_certificates"
+            f"{PGBOUNCER}.client_tls_certificate: {certificate!r} is no certificate; accepted is a name in "
+            "tls_certificates"
         )
     directory = f"{postgresql_policy.STORE}/{certificate}/current"
-    wish |= {"tls_certificate_file": f"{directory}/full_chain.pem", "tls_key_file": f"{directory}/key.pem"}
+    wish |= dict(zip(STORED_FILES, (f"{directory}/full_chain.pem", f"{directory}/key.pem")))
     for name, entry in (("databases", pgbouncer_model.DATABASE), ("probes", pgbouncer_model.PROBE)):
         wish[name] = [_defaults(value, entry) for value in wish[name]]
     problems += [f"{PGBOUNCER}.{problem}" for problem in pgbouncer_model.problems(wish)]

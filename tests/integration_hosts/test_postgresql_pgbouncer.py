@@ -49,14 +49,14 @@ WISH: dict[str, Any] = {
     "databases": [{"name": "app", "pool_size": 5}],
     "users": ["app", "retired", "expired", "keyless"],
     "listen_addresses": ["127.0.0.1"],
-    "tls_certificate_file": "/etc/tls-test/server.pem",
-    "tls_key_file": "/etc/tls-test/server.key",
+    "client_tls_certificate_file": "/etc/tls-test/server.pem",
+    "client_tls_key_file": "/etc/tls-test/server.key",
     "probes": [{"user": "app", "database": "app", "password": PASSWORD}],
 }
 BY_NAME = {
     **WISH,
     "databases": [{"name": "app", "host": "localhost", "port": 5432}],
-    "server_ca_file": "/etc/tls-test/ca.pem",
+    "server_tls_ca_file": "/etc/tls-test/ca.pem",
 }
 
 
@@ -149,7 +149,7 @@ def test_limit_of_the_pool(cluster: Cluster) -> None:
 
 
 def test_server_by_name_has_to_prove_it(cluster: Cluster) -> None:
-    with_other = {**BY_NAME, "server_ca_file": "/etc/tls-test/other.pem"}
+    with_other = {**BY_NAME, "server_tls_ca_file": "/etc/tls-test/other.pem"}
     assert "its certificate is not accepted" in cluster.refuses(MODULE, with_other)
     by_name = cluster.converges(MODULE, BY_NAME)
     assert by_name["logins"] == 1
@@ -183,8 +183,8 @@ def test_reload_ends_no_session_and_a_restart_is_asked_for(cluster: Cluster) -> 
 @pytest.mark.parametrize(
     ("wish", "said"),
     [
-        ({"tls_key_file": "/root/none.key"}, "nothing was changed"),
-        ({"tls_certificate_file": "/etc/tls-test/other.pem"}, "nothing was changed"),
+        ({"client_tls_key_file": "/root/none.key"}, "nothing was changed"),
+        ({"client_tls_certificate_file": "/etc/tls-test/other.pem"}, "nothing was changed"),
         ({"extra_settings": {"no_such_setting": "1"}}, "nothing was changed"),
         ({"extra_settings": {"server_round_robin": "perhaps"}}, "nothing was changed"),
         ({"listen_addresses": ["192.0.2.77"], "restart": True}, "cannot listen"),
@@ -192,7 +192,7 @@ def test_reload_ends_no_session_and_a_restart_is_asked_for(cluster: Cluster) -> 
         ({"users": ["nobody_here"], "probes": []}, "is no role of the server"),
         ({"users": ["antique"], "probes": []}, "not stored for SCRAM"),
         ({"users": ["keyless"], "probes": []}, "can log in at the server"),
-        ({"databases": [{"name": "app", "host": "127.0.0.1"}]}, "give server_ca_file"),
+        ({"databases": [{"name": "app", "host": "127.0.0.1"}]}, "give server_tls_ca_file"),
         ({"databases": [{"name": "pgbouncer"}], "probes": []}, "not pgbouncer"),
         ({"databases": [{"name": "app", "port": 5999}]}, "cannot be used"),
         ({"extra_settings": {"auth_type": "any"}}, "auth_type"),

@@ -79,6 +79,24 @@ def test_a_password_that_is_stored_as_md5_lets_nobody_in(database: Database) -> 
     database.on_host("DROP ROLE old_fashioned")
 
 
+POOLED = {"port": "6432", "database": "inventory"}
+
+
+def test_who_comes_by_pgbouncer_is_seen_as_himself(database: Database) -> None:
+    done = database.run("client", "inventory_app", "SELECT current_user", **POOLED)
+    assert (done.rc, done.stdout.strip()) == (0, "inventory_app"), done.stderr
+
+
+def test_pgbouncer_refuses_plaintext_wrong_passwords_and_whom_it_does_not_know(database: Database) -> None:
+    database.refused("client", "inventory_app", "SSL required", sslmode="disable", **POOLED)
+    database.refused("client", "inventory_app", "certificate verify failed", sslrootcert="/root/unknown.pem", **POOLED)
+    database.refused("client", "inventory_app", "FATAL", password=WRONG, **POOLED)
+    for role in ("postgres", "jitsudo_app", "inventory_owner"):
+        database.refused("client", role, "FATAL", **POOLED)
+    database.refused("client", "inventory_app", "no such database", port="6432", database="jitsudo")
+    database.refused("client", "inventory_app", "FATAL", sql="SHOW CONFIG", port="6432", database="pgbouncer")
+
+
 INSERT = (
     'INSERT INTO audit_events ("timestamp", actor_identity, action, request_id, provider, resource_scope, outcome,'
     " details_json, prev_hash, hash) VALUES (now(), 'a', 'request.created', 'r', 'aws', '', 'ok', '{}', 'h0', 'h1')"

@@ -87,6 +87,13 @@ def ask(target: Target, connection: Connection, context: ssl.SSLContext | None =
         return Answer(UNREACHABLE, error.strerror or str(error) or "no answer in time")
 
 
+def verified(ca_file: str) -> ssl.SSLContext:
+    """Return a context as libpq's verify-full has it. Raises OSError for a file that holds no CAs."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(ca_file)
+    return context
+
+
 def unverified() -> ssl.SSLContext:
     """Return a context for questions about rules, to which it does not matter who answers."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -14,7 +14,6 @@ import grp
 import os
 import pwd
 import shutil
-import ssl
 import stat
 import subprocess
 import tempfile
@@ -191,9 +190,9 @@ class _Change:
             answer = wire.ask(wire.socket_of(host, port), Connection(LOCAL, user, database))
         else:
             try:
-                context = ssl.create_default_context(cafile=self.wish["server_ca_file"])
-            except (OSError, ssl.SSLError) as error:
-                return [f"server_ca_file: {self.wish['server_ca_file']} cannot be used: {error}"]
+                context = wire.verified(self.wish["server_tls_ca_file"])
+            except OSError as error:
+                return [f"server_tls_ca_file: {self.wish['server_tls_ca_file']} cannot be used: {error}"]
             answer = wire.ask(wire.Target(host, port), Connection(TLS, user, database), context)
         if answer.kind not in NO_PATH:
             return []

@@ -47,10 +47,10 @@ ARGUMENTS: dict[str, t.Any] = {
     "probes": {"type": "list", "elements": "dict", "default": [], "options": PROBE},
     "listen_addresses": {"type": "list", "elements": "str", "default": ["localhost"]},
     "listen_port": {"type": "int", "default": 6432},
-    "tls_certificate_file": {"type": "path", "required": True},
-    "tls_key_file": {"type": "path", "required": True},
-    "tls_minimum_version": {"type": "str", "choices": sorted(PROTOCOLS), "default": "TLSv1.2"},
-    "server_ca_file": {"type": "path"},
+    "client_tls_certificate_file": {"type": "path", "required": True},
+    "client_tls_key_file": {"type": "path", "required": True},
+    "client_tls_minimum_version": {"type": "str", "choices": sorted(PROTOCOLS), "default": "TLSv1.2"},
+    "server_tls_ca_file": {"type": "path"},
     "max_client_connections": {"type": "int", "default": 500},
     "max_user_connections": {"type": "int", "default": 50},
     "query_wait_timeout_seconds": {"type": "int", "default": 30},
@@ -118,10 +118,10 @@ def _database_problems(wish: Mapping[str, t.Any]) -> list[str]:
         for key in ("pool_size", "max_connections"):
             if entry[key] < 1:
                 found.append(f"{place}.{key}: {entry[key]} is not accepted; accepted is 1 or more")
-        if not by_socket(entry) and not wish["server_ca_file"]:
+        if not by_socket(entry) and not wish["server_tls_ca_file"]:
             found.append(
                 f"{place}.host: {entry['host']!r} is reached over the network, where the server has to prove who it "
-                "is; give server_ca_file"
+                "is; give server_tls_ca_file"
             )
     names = {entry["name"] for entry in wish["databases"]}
     found += [
@@ -141,7 +141,7 @@ def by_socket(entry: Mapping[str, t.Any]) -> bool:
 def settings(wish: Mapping[str, t.Any], socket_directory: str) -> dict[str, str]:
     """Return the settings that this module is about, as the console shows them."""
     remote = any(not by_socket(entry) for entry in wish["databases"])
-    server_tls = {"server_tls_sslmode": "verify-full", "server_tls_ca_file": wish["server_ca_file"] or ""}
+    server_tls = {"server_tls_sslmode": "verify-full", "server_tls_ca_file": wish["server_tls_ca_file"] or ""}
     return {
         "listen_addr": ",".join(wish["listen_addresses"]),
         "listen_port": str(wish["listen_port"]),
@@ -149,9 +149,9 @@ def settings(wish: Mapping[str, t.Any], socket_directory: str) -> dict[str, str]
         "auth_type": "scram-sha-256",
         "auth_file": USERS,
         "client_tls_sslmode": "require",
-        "client_tls_cert_file": wish["tls_certificate_file"],
-        "client_tls_key_file": wish["tls_key_file"],
-        "client_tls_protocols": PROTOCOLS[wish["tls_minimum_version"]],
+        "client_tls_cert_file": wish["client_tls_certificate_file"],
+        "client_tls_key_file": wish["client_tls_key_file"],
+        "client_tls_protocols": PROTOCOLS[wish["client_tls_minimum_version"]],
         "client_tls_ciphers": SUITES,
         **(server_tls if remote else {}),
         "max_client_conn": str(wish["max_client_connections"]),
