@@ -140,6 +140,7 @@ options:
       - What becomes of lines in the present file that are not from this module.
       - V(refuse) fails the task. V(adopt) keeps them after all rules of the policy, so that they decide only on what
         the policy does not. V(remove) drops them, with comments.
+      - Where the file is still the one that a new cluster of Debian has, V(refuse) drops its lines, which nobody chose.
     type: str
     choices: [refuse, adopt, remove]
     default: refuse

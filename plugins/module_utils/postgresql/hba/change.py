@@ -135,7 +135,7 @@ def _plan(place: Place, wish: Wish) -> Plan:
             policy = model.policy_of(wish.rules, wish.probes, cluster.major, place.system_user)
         except ValueError as error:
             raise Refused(str(error)) from error
-        after = _text(policy, wish.foreign_rules, path, before, cluster.major)
+        after = _text(policy, wish.foreign_rules, path, before, cluster.major, place.system_user)
         entries = parse(after, path, host.Disk(), cluster.major)
         problems = [str(entry) for entry in entries if isinstance(entry, Problem)]
         if problems:
@@ -175,9 +175,11 @@ def _present(hba_file: str) -> tuple[str, str, float]:
     return path, content, found.st_mtime
 
 
-def _text(policy: model.Policy, foreign_rules: str, path: str, before: str, major: int) -> str:
+def _text(policy: model.Policy, foreign_rules: str, path: str, before: str, major: int, system_user: str) -> str:
     outside = model.outside(before)
     foreign = [line.strip() for _number, line in logical_lines(outside, major) if words(line)]
+    if foreign_rules == REFUSE and model.is_of_new_cluster(foreign, system_user):
+        return model.text_of(policy)
     if foreign and foreign_rules == REFUSE:
         raise Refused(
             f"{path} has {len(foreign)} lines that the policy does not know, the first of them {foreign[0]!r}; set "

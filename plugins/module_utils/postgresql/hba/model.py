@@ -40,6 +40,17 @@ BEGIN = "# BEGIN rules of bulwark.hardening.postgresql_hba; changes between thes
 END = "# END rules of bulwark.hardening.postgresql_hba"
 ADMINISTRATOR = "the local administrator"
 
+# What pg_createcluster writes, which nobody has chosen; in version 13 with md5.
+NEW_CLUSTER = (
+    "local all {user} peer",
+    "local all all peer",
+    "host all all 127.0.0.1/32 {method}",
+    "host all all ::1/128 {method}",
+    "local replication all peer",
+    "host replication all 127.0.0.1/32 {method}",
+    "host replication all ::1/128 {method}",
+)
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -297,6 +308,13 @@ def outside(text: str) -> str:
     before, begin, rest = text.partition(BEGIN + "\n")
     _own, end, after = rest.partition(END + "\n")
     return before + after if begin and end else text
+
+
+def is_of_new_cluster(lines: t.Iterable[str], system_user: str) -> bool:
+    """Return whether lines are just those that a new cluster of Debian has, in whatever columns."""
+    found = tuple(" ".join(line.split()) for line in lines)
+    methods = ("scram-sha-256", "md5")
+    return any(found == tuple(line.format(user=system_user, method=m) for line in NEW_CLUSTER) for m in methods)
 
 
 def judge(probe: Probe, record: Record | None) -> str:
