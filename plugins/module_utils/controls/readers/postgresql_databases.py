@@ -86,7 +86,7 @@ SELECT pg_catalog.json_build_object(
            FROM pg_catalog.pg_rewrite w JOIN relation r ON r.oid = w.ev_class WHERE r.relkind IN ('r', 'p')),
  'triggers', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(r.nspname, r.relname, t.tgname, t.tgenabled,
               t.tgtype, n.nspname, p.prosecdef, pg_catalog.pg_get_userbyid(p.proowner),
-              CASE WHEN t.tgtype & 2 > 0 THEN pg_catalog.pg_get_triggerdef(t.oid) || p.prosrc ELSE '' END))
+              pg_catalog.pg_get_triggerdef(t.oid) || p.prosrc))
               FROM pg_catalog.pg_trigger t JOIN relation r ON r.oid = t.tgrelid
               JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
               WHERE NOT t.tgisinternal),
@@ -178,6 +178,11 @@ def found_tables(wanted: Sequence[str], answer: Mapping[str, Any]) -> Iterator[T
             yield table
 
 
+def fact(name: str, passed: bool, expected: str, otherwise: str) -> Item:
+    """Return an item of which only a failure has something of its own to show."""
+    return item(name, passed, expected, expected if passed else otherwise)
+
+
 # Roles apart
 
 
@@ -194,14 +199,14 @@ def role_separation(host: Host, parameters: Parameters) -> Observation:
     items = []
     for database, owner, _public in databases:
         if owner in looked_at:
-            items.append(item(f"database {database}", False, "owned by no role that logs in", f"is owned by {owner}"))
+            items.append(fact(f"database {database}", False, "owned by no role that logs in", f"is owned by {owner}"))
         answer = ask(host, parameters, database, DATABASE)
         for role in looked_at:
             owned = sorted(f"{kind} {name}" for who, kind, name in answer["owned"] or [] if who == role)
             granted = sorted({f"{kind} {name}" for who, kind, name, _right in answer["granted"] or [] if who == role})
             label = f"role {role} in {database}"
-            items.append(item(label, not owned, "owns nothing", f"owns {some(owned)}"))
-            items.append(item(label, not granted, "has privileges by a group", f"has its own on {some(granted)}"))
+            items.append(fact(label, not owned, "owns nothing", f"owns {some(owned)}"))
+            items.append(fact(label, not granted, "has privileges by a group", f"has its own on {some(granted)}"))
     return observation(items, "pg_class, pg_proc, pg_namespace, pg_database", "no role but superusers logs in")
 
 
@@ -225,9 +230,9 @@ def least_privilege(host: Host, parameters: Parameters) -> Observation:
     items = []
     for role in roles.ordinary:
         powers = roles.powers[role]
-        items.append(item(f"role {role}", not powers, "without further powers", f"has {', '.join(powers)}"))
+        items.append(fact(f"role {role}", not powers, "without further powers", f"has {', '.join(powers)}"))
         reach = sorted({*FAR_REACHING, *roles.superusers} & roles.memberships[role])
-        items.append(item(f"role {role}", not reach, "in no far-reaching role", f"is in {', '.join(reach)}"))
+        items.append(fact(f"role {role}", not reach, "in no far-reaching role", f"is in {', '.join(reach)}"))
     for database, _owner, public in databases:
         if database in parameters["except_databases"]:
             continue
@@ -238,7 +243,7 @@ def least_privilege(host: Host, parameters: Parameters) -> Observation:
             for who, kind, name, right in answer["granted"] or []
             if not who and opens(kind, name, right, answer["definers"] or [])
         ]
-        items.append(item(f"PUBLIC in {database}", not found, "has no privileges", f"has {some(sorted(found))}"))
+        items.append(fact(f"PUBLIC in {database}", not found, "has no privileges", f"has {some(sorted(found))}"))
     return observation(items, "pg_roles, pg_auth_members, access lists")
 
 
@@ -270,7 +275,7 @@ def append_only(host: Host, parameters: Parameters) -> Observation:
             items += table_items(f"{database}: {table.spelled}", table, answer, roles, parameters)
     if items and parameters["timer"]:
         done = host.run("systemctl", "is-active", parameters["timer"])
-        items.append(item(parameters["timer"], done.ok, "waits", done.output.strip() or "does not wait"))
+        items.append(fact(parameters["timer"], done.ok, "waits", done.output.strip() or "does not wait"))
     return observation(items, "psql, systemctl", "no database has an audit table")
 
 
@@ -278,10 +283,10 @@ def table_items(
     label: str, table: Table, answer: Mapping[str, Any], roles: Roles, parameters: Parameters
 ) -> Iterator[Item]:
     apart = table.owner not in roles.logins
-    yield item(label, apart, "owned by a role that cannot log in", f"is owned by {table.owner}")
+    yield fact(label, apart, "owned by a role that cannot log in", f"is owned by {table.owner}")
     allowed = set(parameters["migration_roles"])
     become = sorted(role for role in roles.ordinary if table.owner in roles.memberships[role] and role not in allowed)
-    yield item(label, not become, "nobody who logs in can become its owner", f"{', '.join(become)} can")
+    yield fact(label, not become, "nobody who logs in can become its owner", f"{', '.join(become)} can")
     column = f"{table.spelled}."
     rights = sorted(
         f"{who or 'PUBLIC'} has {right} on {place}"
@@ -289,12 +294,12 @@ def table_items(
         if right in CHANGING
         and ((kind == "relation" and place == table.spelled) or (kind == "column" and place.startswith(column)))
     )
-    yield item(label, not rights, "nobody but its owner can change rows", some(rights))
+    yield fact(label, not rights, "nobody but its owner can change rows", some(rights))
     far = sorted(role for role in roles.ordinary if "pg_write_all_data" in roles.memberships[role])
-    yield item(label, not far, "nobody can write everywhere", f"{', '.join(far)} can")
+    yield fact(label, not far, "nobody can write everywhere", f"{', '.join(far)} can")
     here = (table.schema, table.name)
     rules = [rule for schema, name, rule in answer["rules"] or [] if (schema, name) == here]
-    yield item(label, not rules, "no rule rewrites statements", f"has the rule {some(rules)}")
+    yield fact(label, not rules, "no rule rewrites statements", f"has the rule {some(rules)}")
 
 
 # Transition log
@@ -318,10 +323,10 @@ def transition_log(host: Host, parameters: Parameters) -> Observation:
             for event, bit in (("INSERT", INSERT), ("UPDATE", UPDATE), ("DELETE", DELETE)):
                 recorded = any(kind & ROW and not kind & BEFORE and kind & bit for kind in made)
                 label = f"{database}: {event} on {table.spelled}"
-                items.append(item(label, recorded, "is recorded", "is not recorded"))
+                items.append(fact(label, recorded, "is recorded", "is not recorded"))
             kept = any(kind & TRUNCATE for kind in made)
             label = f"{database}: TRUNCATE on {table.spelled}"
-            items.append(item(label, kept, "is refused or recorded", "is neither"))
+            items.append(fact(label, kept, "is refused or recorded", "is neither"))
         if tables:
             events = {
                 event
@@ -329,7 +334,7 @@ def transition_log(host: Host, parameters: Parameters) -> Observation:
                 if enabled == ALWAYS and place == parameters["log_schema"]
             }
             missing = sorted({"ddl_command_end", "sql_drop"} - events)
-            items.append(item(f"{database}: changes of objects", not missing, "are recorded", f"no {some(missing)}"))
+            items.append(fact(f"{database}: changes of objects", not missing, "are recorded", f"no {some(missing)}"))
     return observation(items, "pg_trigger, pg_event_trigger", "no database has a table of states")
 
 
@@ -363,18 +368,18 @@ def approval_guards(host: Host, parameters: Parameters) -> Observation:
         for table in found_tables(parameters["tables"], answer):
             label = f"{database}: {table.spelled}"
             guarded = any(guards(row) for row in answer["triggers"] or [] if row[:2] == [table.schema, table.name])
-            items.append(item(label, guarded, "refuses an approval by the requester", "has no such trigger"))
+            items.append(fact(label, guarded, "refuses an approval by the requester", "has no such trigger"))
             minutes = int(parameters["stuck_minutes"])
             count = ask(host, parameters, database, STUCK.format(table=table.spelled, minutes=minutes))
             stuck = f"{count} approved for more than {minutes} minutes"
-            items.append(item(label, not count, "no request is left approved", stuck))
+            items.append(fact(label, not count, "no request is left approved", stuck))
     return observation(items, "pg_trigger, rows", "no database has a table of requests")
 
 
 def guards(row: Sequence[Any]) -> bool:
-    """Return whether a trigger looks at both names before a request is written."""
+    """Return whether a trigger looks at both names whenever a request is written."""
     enabled, kind, text = row[3], row[4], row[8]
-    fires = enabled == ALWAYS and all(kind & bit for bit in (BEFORE, ROW, INSERT, UPDATE))
+    fires = enabled == ALWAYS and all(kind & bit for bit in (ROW, INSERT, UPDATE))
     return fires and "approver_identity" in text and "requester_identity" in text
 
 

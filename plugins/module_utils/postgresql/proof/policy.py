@@ -26,10 +26,22 @@ def policy_of(arguments: t.Mapping[str, t.Any]) -> Wish:
             for role in arguments["roles"]
         ],
         "databases": _given(arguments["databases"]),
-        "transition_logs": [{name: _given(log[name]) for name in LOG} for log in arguments["transition_logs"]],
+        "transition_logs": [_log(log, index) for index, log in enumerate(arguments["transition_logs"])],
         "missing_objects": arguments["missing_objects"],
         "metrics_directory": arguments["metrics_directory"] or "",
     }
+
+
+def _log(given: Wish, index: int) -> Wish:
+    """Return what is kept of one log. Raises Refused for what the module of the log would not take."""
+    unknown = sorted(set(given) - set(LOG))
+    if unknown:
+        raise Refused(f"transition_logs[{index}].{unknown[0]}: there is no such key; accepted are {', '.join(LOG)}")
+    lists = [("tables", entry) for entry in given.get("tables") or ()]
+    lists += [("guards", entry) for entry in given.get("guards") or ()]
+    if not given.get("database") or any(not isinstance(entry, dict) or not entry.get("name") for _key, entry in lists):
+        raise Refused(f"transition_logs[{index}]: a database, or the name of a table or guard, is missing")
+    return {name: _given(given[name]) for name in LOG if given.get(name) is not None}
 
 
 def _given(value: t.Any) -> t.Any:

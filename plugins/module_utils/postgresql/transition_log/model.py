@@ -104,9 +104,13 @@ def function_name(kind: str, *parts: str) -> str:
 def parse(parameters: Mapping[str, t.Any]) -> Policy:
     """Return the policy of a module's arguments. Raises Refused with everything that is wrong about them."""
     policy = Policy(
-        **{name: parameters[name] for name in ("log_schema", "owner_role", "writer_role", "reader_role")},
-        tables=tuple(_table(entry) for entry in parameters["tables"]),
-        guards=tuple(_guard(entry) for entry in parameters["guards"] if entry.get("enabled") is not False),
+        **{
+            name: parameters[name]
+            for name in ("log_schema", "owner_role", "writer_role", "reader_role")
+            if parameters.get(name)
+        },
+        tables=tuple(_table(entry) for entry in parameters.get("tables") or ()),
+        guards=tuple(_guard(entry) for entry in parameters.get("guards") or () if entry.get("enabled") is not False),
     )
     found = problems(policy)
     if found:
