@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.integration_hosts.postgresql_cluster import Cluster, clusters
@@ -75,13 +76,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=1000)
     options = parser.parse_args()
-    passed, wrong = 0, []
+    passed, wrong = 0, list[str]()
     with clusters("pg-grants") as running:
         for cluster in running.values():
             cluster.script(bundle.UNPACK, bundle.encoded())
-            for good, bad in (scale(cluster), failures(cluster), chaos(cluster, options.seed, options.count)):
-                passed += good
-                wrong += bad
+        # One by one, since it measures time.
+        results = [scale(cluster) for cluster in running.values()]
+        with ThreadPoolExecutor(len(running)) as pool:
+            results += pool.map(failures, running.values())
+            results += pool.map(lambda cluster: chaos(cluster, options.seed, options.count), running.values())
+    for good, bad in results:
+        passed += good
+        wrong += bad
     print(*wrong, sep="\n")
     print(f"{passed} passed, {len(wrong)} failed")
     return 1 if wrong else 0

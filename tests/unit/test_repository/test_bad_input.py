@@ -48,6 +48,10 @@ def login_rule(**values: t.Any) -> Variables:
     return {"databases": ["a"], "users": ["a"], "addresses": ["192.0.2.1"], **values}
 
 
+def pool(**values: t.Any) -> Variables:
+    return {"databases": [{"name": "a"}], "users": ["a"], "client_tls_certificate": "a", **values}
+
+
 BROUGHT: Variables = {"tls_issuers": [{"name": "brought", "kind": "files"}]}
 
 
@@ -276,6 +280,20 @@ BAD: list[tuple[Variables, str, str, str]] = [
         "postgresql_hba_probes[0].expect",
         "is missing",
         "",
+    ),
+    (
+        {"postgresql_pgbouncer": pool(listen_addresses=["*"])},
+        "listen_addresses[0]",
+        "'*'",
+        "name those that clients use",
+    ),
+    ({"postgresql_pgbouncer": pool(users=[])}, "postgresql_pgbouncer.users", "is empty", "name at least one"),
+    ({"postgresql_pgbouncer": pool(databases=["a"])}, "postgresql_pgbouncer.databases[0]", "'a'", "dictionary"),
+    (
+        {"postgresql_pgbouncer": pool(extra_settings={"auth_type": "any"})},
+        "postgresql_pgbouncer.extra_settings",
+        "'auth_type'",
+        "accepted are other settings",
     ),
     (
         {"postgresql_transition_logs": [{"database": "a", "profile": "mysql"}]},
