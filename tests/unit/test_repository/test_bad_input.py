@@ -283,11 +283,11 @@ BAD: list[tuple[Variables, str, str, str]] = [
     ),
     (
         {"postgresql_pgbouncer": pool(listen_addresses=["*"])},
-        "listen_addresses[0]",
+        "postgresql_pgbouncer.listen_addresses[0]",
         "'*'",
         "name those that clients use",
     ),
-    ({"postgresql_pgbouncer": pool(users=[])}, "postgresql_pgbouncer.users", "is empty", "name at least one"),
+    ({"postgresql_pgbouncer": pool(users=[])}, "postgresql_pgbouncer.users", "there is none", "name at least one"),
     ({"postgresql_pgbouncer": pool(databases=["a"])}, "postgresql_pgbouncer.databases[0]", "'a'", "dictionary"),
     (
         {"postgresql_pgbouncer": pool(extra_settings={"auth_type": "any"})},

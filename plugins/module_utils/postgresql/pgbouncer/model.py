@@ -83,7 +83,7 @@ def problems(wish: Mapping[str, t.Any]) -> list[str]:
             found.append(f"listen_addresses[{index}]: {address!r} is no address or name")
     for name in ("databases", "users"):
         if not wish[name]:
-            found.append(f"{name} is empty, so that nobody could use PgBouncer; name at least one")
+            found.append(f"{name}: there is none, so that nobody could use PgBouncer; name at least one")
     found += _database_problems(wish)
     for index, user in enumerate(wish["users"]):
         if user == CONSOLE or not user or any(character in user for character in "\0\n\r"):

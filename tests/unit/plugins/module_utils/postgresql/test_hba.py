@@ -47,8 +47,8 @@ class Disk:
         return [path.rpartition("/")[2] for path in self.files if path.rpartition("/")[0] == directory]
 
 
-def parsed(text: str, major: int = 17, **files: str) -> list[syntax.Entry]:
-    return syntax.parse(text, PATH, Disk(**files), major)
+def parsed(text: str, major: int = 17, files: dict[str, str] | None = None) -> list[syntax.Entry]:
+    return syntax.parse(text, PATH, Disk(**(files or {})), major)
 
 
 # A word whose first character would mean something else is one in quotes; that is how the policy makes them.
@@ -117,7 +117,7 @@ def test_continued_lines_count_as_the_first() -> None:
 def test_included_files_take_the_place_of_their_line() -> None:
     found = parsed(
         "include more.conf\ninclude_if_exists none.conf\nlocal @users all peer\n",
-        **{"more.conf": "local one all peer\n", "users": "a, b\nc\n"},
+        files={"more.conf": "local one all peer\n", "users": "a, b\nc\n"},
     )
     assert [[token.text for token in entry.databases] for entry in found if isinstance(entry, Record)] == [
         ["one"],
@@ -125,7 +125,7 @@ def test_included_files_take_the_place_of_their_line() -> None:
     ]
     (missing,) = parsed("include none.conf\n")
     assert "cannot be read" in str(missing)
-    (circle,) = parsed("include loop.conf\n", **{"loop.conf": "include loop.conf\n"})
+    (circle,) = parsed("include loop.conf\n", files={"loop.conf": "include loop.conf\n"})
     assert "levels deep" in str(circle)
 
 
