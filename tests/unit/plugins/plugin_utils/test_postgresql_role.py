@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.bulwark.hardening.plugins.plugin_utils.postgresql_role import build
 
+ROOT = Path(__file__).resolve().parents[4]
 POOL: dict[str, Any] = {
     "databases": [{"name": "app"}],
     "users": ["app"],
@@ -105,3 +109,18 @@ def test_a_wrong_pool_is_named_by_its_path(changes: dict[str, Any], words: str) 
     services = [{"profile": "jitsudo_strict"}]
     found = build({"postgresql_services": services, "postgresql_pgbouncer": {**POOL, **changes}}, 17)["problems"]
     assert any(words in problem for problem in found), found
+
+
+def test_the_policies_that_the_guide_shows_are_accepted(tmp_path: Path) -> None:
+    guide = (ROOT / "docs/postgresql.md").read_text("utf-8")
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)]
+    (profile,) = (block for block in blocks if "roles" in block)
+    policies = [block for block in blocks if any(name.startswith("postgresql_") for name in block)]
+    path = tmp_path / "billing.yml"
+    path.write_text(yaml.safe_dump(profile), encoding="utf-8")
+    assert len(policies) >= 3
+    for block in policies:
+        for service in block.get("postgresql_services", []):
+            service["profile"] = service["profile"].replace("{{ playbook_dir }}/profiles/billing.yml", str(path))
+        variables = {name: value for name, value in block.items() if name.startswith("postgresql_")}
+        assert build(variables, 17)["problems"] == []
