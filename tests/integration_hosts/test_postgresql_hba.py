@@ -18,6 +18,7 @@ import pytest
 from tests.integration_hosts.postgresql_cluster import Cluster, clusters
 from tests.postgresql import hba
 from tests.postgresql.hba_cases import SERVICE_PASSWORD, good_probes, good_rules
+from tests.postgresql.parts import problems
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="disposable hosts need root")
 
@@ -49,7 +50,7 @@ def on_each(hosts: list[Cluster], act: Callable[[Cluster], Any]) -> list[Any]:
 def test_part(hosts: list[Cluster], part: str, options: dict[str, Any], least: int) -> None:
     """A small sample of what the program does, on both releases."""
     answers = on_each(hosts, lambda cluster: hba.run(cluster, part, **options))
-    assert [hba.problems(answer) for answer in answers] == [[], []]
+    assert [problems(answer) for answer in answers] == [[], []]
     assert all(len(answer["cases"]) >= least for answer in answers)
 
 

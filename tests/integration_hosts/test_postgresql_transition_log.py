@@ -19,6 +19,7 @@ import yaml
 
 from tests.integration_hosts.postgresql_cluster import Cluster, clusters
 from tests.postgresql import transition_log
+from tests.postgresql.parts import problems
 from tests.postgresql.transition_log_cases import arguments
 
 MODULE = "postgresql_transition_log"
@@ -54,7 +55,7 @@ def on_each(hosts: list[Cluster], act: Callable[[Cluster], Any]) -> list[Any]:
 def test_part(hosts: list[Cluster], part: str, options: dict[str, Any], least: int) -> None:
     """A small sample of what the program does, on both releases."""
     answers = on_each(hosts, lambda cluster: transition_log.run(cluster, part, **options))
-    assert [transition_log.problems(answer) for answer in answers] == [[], []]
+    assert [problems(answer) for answer in answers] == [[], []]
     assert all(len(answer["cases"]) >= least for answer in answers)
 
 

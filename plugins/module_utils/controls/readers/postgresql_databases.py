@@ -178,6 +178,16 @@ def found_tables(wanted: Sequence[str], answer: Mapping[str, Any]) -> Iterator[T
             yield table
 
 
+def everywhere(
+    host: Host, parameters: Parameters, databases: Sequence[tuple[str, str, list[str]]]
+) -> Iterator[tuple[str, Mapping[str, Any], Table]]:
+    """Yield each table that is meant, with its database and what that says of itself."""
+    for database, _owner, _public in databases:
+        answer = ask(host, parameters, database, DATABASE)
+        for table in found_tables(parameters["tables"], answer):
+            yield database, answer, table
+
+
 def fact(name: str, passed: bool, expected: str, otherwise: str) -> Item:
     """Return an item of which only a failure has something of its own to show."""
     return item(name, passed, expected, expected if passed else otherwise)
@@ -269,10 +279,8 @@ def append_only(host: Host, parameters: Parameters) -> Observation:
         return observation([], "psql", NOTHING)
     roles, databases = cluster(host, parameters)
     items: list[Item] = []
-    for database, _owner, _public in databases:
-        answer = ask(host, parameters, database, DATABASE)
-        for table in found_tables(parameters["tables"], answer):
-            items += table_items(f"{database}: {table.spelled}", table, answer, roles, parameters)
+    for database, answer, table in everywhere(host, parameters, databases):
+        items += table_items(f"{database}: {table.spelled}", table, answer, roles, parameters)
     if items and parameters["timer"]:
         done = host.run("systemctl", "is-active", parameters["timer"])
         items.append(fact(parameters["timer"], done.ok, "waits", done.output.strip() or "does not wait"))
@@ -315,27 +323,28 @@ def transition_log(host: Host, parameters: Parameters) -> Observation:
         return observation([], "psql", NOTHING)
     roles, databases = cluster(host, parameters)
     items: list[Item] = []
-    for database, _owner, _public in databases:
-        answer = ask(host, parameters, database, DATABASE)
-        tables = list(found_tables(parameters["tables"], answer))
-        for table in tables:
-            made = recorders(table, answer, roles, parameters["log_schema"])
-            for event, bit in (("INSERT", INSERT), ("UPDATE", UPDATE), ("DELETE", DELETE)):
-                recorded = any(kind & ROW and not kind & BEFORE and kind & bit for kind in made)
-                label = f"{database}: {event} on {table.spelled}"
-                items.append(fact(label, recorded, "is recorded", "is not recorded"))
-            kept = any(kind & TRUNCATE for kind in made)
-            label = f"{database}: TRUNCATE on {table.spelled}"
-            items.append(fact(label, kept, "is refused or recorded", "is neither"))
-        if tables:
-            events = {
-                event
-                for event, enabled, place in answer["event_triggers"] or []
-                if enabled == ALWAYS and place == parameters["log_schema"]
-            }
-            missing = sorted({"ddl_command_end", "sql_drop"} - events)
+    told: set[str] = set()
+    for database, answer, table in everywhere(host, parameters, databases):
+        made = recorders(table, answer, roles, parameters["log_schema"])
+        for event, bit in (("INSERT", INSERT), ("UPDATE", UPDATE), ("DELETE", DELETE)):
+            recorded = any(kind & ROW and not kind & BEFORE and kind & bit for kind in made)
+            label = f"{database}: {event} on {table.spelled}"
+            items.append(fact(label, recorded, "is recorded", "is not recorded"))
+        kept = any(kind & TRUNCATE for kind in made)
+        items.append(fact(f"{database}: TRUNCATE on {table.spelled}", kept, "is refused or recorded", "is neither"))
+        if database not in told:
+            told.add(database)
+            missing = missing_events(answer, parameters["log_schema"])
             items.append(fact(f"{database}: changes of objects", not missing, "are recorded", f"no {some(missing)}"))
     return observation(items, "pg_trigger, pg_event_trigger", "no database has a table of states")
+
+
+def missing_events(answer: Mapping[str, Any], log_schema: str) -> list[str]:
+    """Return the events that no trigger of the log fires on, whatever the session says."""
+    events = {
+        event for event, enabled, place in answer["event_triggers"] or [] if enabled == ALWAYS and place == log_schema
+    }
+    return sorted({"ddl_command_end", "sql_drop"} - events)
 
 
 def recorders(table: Table, answer: Mapping[str, Any], roles: Roles, log_schema: str) -> list[int]:
@@ -363,16 +372,14 @@ def approval_guards(host: Host, parameters: Parameters) -> Observation:
         return observation([], "psql", NOTHING)
     _roles, databases = cluster(host, parameters)
     items: list[Item] = []
-    for database, _owner, _public in databases:
-        answer = ask(host, parameters, database, DATABASE)
-        for table in found_tables(parameters["tables"], answer):
-            label = f"{database}: {table.spelled}"
-            guarded = any(guards(row) for row in answer["triggers"] or [] if row[:2] == [table.schema, table.name])
-            items.append(fact(label, guarded, "refuses an approval by the requester", "has no such trigger"))
-            minutes = int(parameters["stuck_minutes"])
-            count = ask(host, parameters, database, STUCK.format(table=table.spelled, minutes=minutes))
-            stuck = f"{count} approved for more than {minutes} minutes"
-            items.append(fact(label, not count, "no request is left approved", stuck))
+    for database, answer, table in everywhere(host, parameters, databases):
+        label = f"{database}: {table.spelled}"
+        guarded = any(guards(row) for row in answer["triggers"] or [] if row[:2] == [table.schema, table.name])
+        items.append(fact(label, guarded, "refuses an approval by the requester", "has no such trigger"))
+        minutes = int(parameters["stuck_minutes"])
+        count = ask(host, parameters, database, STUCK.format(table=table.spelled, minutes=minutes))
+        stuck = f"{count} approved for more than {minutes} minutes"
+        items.append(fact(label, not count, "no request is left approved", stuck))
     return observation(items, "pg_trigger, rows", "no database has a table of requests")
 
 
