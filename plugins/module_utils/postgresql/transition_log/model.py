@@ -107,7 +107,7 @@ def parse(parameters: Mapping[str, t.Any]) -> Policy:
         **{
             name: parameters[name]
             for name in ("log_schema", "owner_role", "writer_role", "reader_role")
-            if parameters.get(name)
+            if parameters.get(name) is not None
         },
         tables=tuple(_table(entry) for entry in parameters.get("tables") or ()),
         guards=tuple(_guard(entry) for entry in parameters.get("guards") or () if entry.get("enabled") is not False),
