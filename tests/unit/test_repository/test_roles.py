@@ -11,7 +11,7 @@ import typing as t
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from .repository import Role
+from .repository import ROOT, Role
 
 Option = dict[str, t.Any]
 
