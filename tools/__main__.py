@@ -50,6 +50,13 @@ def soak(options: t.Sequence[str]) -> int:
         "Lynis": lambda: program("tests/lynis/run.py")(resume),
         "interrupted runs": lambda: program("tests/interruption/run.py", "--points=20")(resume),
         "rotated certificates and CAs": lambda: program("tests/certificates/run.py", "--connections=50000")(resume),
+        "generated values": lambda: (
+            subprocess.run(
+                [tool("pytest"), "--quiet", "--numprocesses=auto", "--hypothesis-profile=soak", "tests/unit"],
+                cwd=ROOT,
+                check=False,
+            ).returncode
+        ),
         "privileges of PostgreSQL": lambda: program("-m", "tests.postgresql.grants")([]),
         "logins of PostgreSQL": lambda: program("tests/postgresql/hba.py")(resume),
         "the transition log": lambda: program("tests/postgresql/transition_log.py")(resume),

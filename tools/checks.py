@@ -40,7 +40,7 @@ def groups() -> dict[str, list[Step]]:
         "interruption": [
             Step("interruption", [[PYTHON, "tests/interruption/run.py", "--seed=1", "--points=2"]], after=[IMAGES])
         ],
-        "lockout": [Step("lockout", [[PYTHON, "tests/lockout/run.py", "--seed=1", "--cases=60"]], after=[IMAGES])],
+        "lockout": [Step("lockout", [[PYTHON, "tests/lockout/run.py", "--seed=1", "--cases=36"]], after=[IMAGES])],
         "molecule": [
             Step(f"molecule {path.parent.name}", [[tool("molecule"), "test", "-s", path.parent.name]], after=[IMAGES])
             for path in sorted((ROOT / "molecule").glob("*/molecule.yml"))
