@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -735,6 +736,8 @@ def failures() -> Results:
     psql("DROP DATABASE ascii", "postgres")
     results.add("no such database", attempt("does not exist", {}, "nowhere"))
     results.add("nothing to record", attempt("tables is empty", {"tables": [], "guards": []}))
+    results.add("a log whose disk is full stops the change", full_disk())
+    results.add("as installed, with room again", differing())
     signal_file = Path(f"/var/lib/postgresql/{VERSION}/main/standby.signal")
     signal_file.touch()
     systemctl("restart")
@@ -746,6 +749,45 @@ def failures() -> Results:
     results.add("a server that is down", attempt("no session", {}))
     systemctl("start")
     return results
+
+
+def full_disk() -> str:
+    """Change a row until its records find no more room; return what was committed without one, or was not stopped."""
+    place = Path("/mnt/small")
+    place.mkdir(exist_ok=True)
+    with superuser() as server:
+        size = int(server.value(f"SELECT pg_table_size('{cases.LOG}')"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={(size >> 20) + 3}m", "tmpfs", str(place)], check=True)
+    shutil.chown(place, "postgres", "postgres")
+    request = (
+        "INSERT INTO elevation_requests (id, requester_identity, provider, role, duration_seconds, reason)"
+        " VALUES ('full', 'a@example.org', 'aws', 'admin', 60, '0')"
+    )
+    committed, said = 0, ""
+    # A tablespace is made outside of a transaction.
+    psql(f"CREATE TABLESPACE small LOCATION '{place}'; ALTER TABLE {cases.LOG} SET TABLESPACE small")
+    try:
+        with contextlib.closing(connect()) as session, session.cursor() as cursor:
+            cursor.execute(request)
+            while committed < 20_000:
+                cursor.execute(
+                    "UPDATE elevation_requests SET approver_comment = %s, updated_at = now() WHERE id = 'full'",
+                    (f"{committed + 1} {'x' * 400}",),
+                )
+                committed += 1
+    except psycopg2.Error as error:
+        said = str(error)
+    finally:
+        psql(f"ALTER TABLE {cases.LOG} SET TABLESPACE pg_default; DROP TABLESPACE small")
+        subprocess.run(["umount", str(place)], check=True)
+    with superuser() as server:
+        comment = server.value("SELECT approver_comment FROM public.elevation_requests WHERE id = 'full'")
+    records = count("key = 'full'")
+    if "No space left on device" not in said:
+        return f"after {committed} changes the disk was not full: {said}"
+    if (int(comment.split()[0]), records) != (committed, committed + 1):
+        return f"{committed} changes came to their end, the row says {comment[:8]}, and there are {records} records"
+    return ""
 
 
 def interrupted() -> str:
