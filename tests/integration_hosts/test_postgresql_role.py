@@ -147,6 +147,7 @@ def whole_role(cluster: Cluster, folder: Path) -> None:
     runs.append(role(cluster, folder, policy()))
     assert (runs[2].code, runs[2].changed) == (0, 0), runs[2].output[-3000:]
     actions = [call["action"] for call in runs[2].calls]
+    print(f"{cluster.name}: {len(actions)} remote calls of a converged host: {chr(44).join(actions)}")
     assert len(actions) <= CALLS_OF_A_CONVERGED_HOST, actions
     runs += failing_runs(cluster, folder)
     # The old password holds after each failure; a new one comes by the whole way.

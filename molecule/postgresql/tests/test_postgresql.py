@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.postgresql.seen_from_outside import LOGINS, OUTSIDE, WRONG, Database
@@ -160,6 +163,20 @@ def test_each_change_is_recorded(database: Database) -> None:
         "jitsudo",
     )
     assert seen == f"INSERT|jitsudo_app|{database.scenario.address('client')}"
+
+
+def test_the_queries_of_the_guide_find_a_transition_without_a_row_of_the_product(database: Database) -> None:
+    guide = (Path(__file__).resolve().parents[3] / "docs/postgresql.md").read_text("utf-8")
+    history, unaccounted = re.findall(r"```sql\n(.*?);\n```", guide, re.DOTALL)
+    database.on_host("DELETE FROM elevation_requests WHERE id = 'unaccounted'", "jitsudo")
+    insert = (
+        "INSERT INTO elevation_requests (id, requester_identity, provider, role, duration_seconds)"
+        " VALUES ('unaccounted', 'a@example.org', 'aws', 'admin', 60)"
+    )
+    assert database.run("client", "jitsudo_app", insert).rc == 0
+    assert all("|unaccounted|" in database.on_host(query, "jitsudo") for query in (history, unaccounted))
+    assert database.run("client", "jitsudo_app", INSERT.replace("'r'", "'unaccounted'")).rc == 0
+    assert "|unaccounted|" not in database.on_host(unaccounted, "jitsudo")
 
 
 def test_the_server_listens_where_it_is_told_to(database: Database) -> None:
