@@ -141,6 +141,7 @@ def whole_role(cluster: Cluster, folder: Path) -> None:
     first_policy = {**policy(), "postgresql_missing_objects": "report", "postgresql_restart": True}
     runs = [role(cluster, folder, first_policy)]
     assert runs[0].code == 0, runs[0].output[-3000:]
+    assert "+hostssl jitsudo jitsudo_app 127.0.0.1/32 scram-sha-256" in runs[0].output
     cluster.sql(f"SET ROLE jitsudo_owner;\n{TABLES}", "jitsudo")
     runs.append(role(cluster, folder, policy()))
     assert runs[1].code == 0, runs[1].output[-3000:]
