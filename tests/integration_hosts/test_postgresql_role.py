@@ -42,7 +42,7 @@ openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=localhost" -keyout 
 chgrp -R postgres . && chmod 0640 key.pem && ln -sfn v1 {STORE}/current
 """
 SAMPLER = """
-while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' >> /root/titles; echo >> /root/titles; sleep 0.02; done
+while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' >> /root/titles; echo >> /root/titles; sleep 0.1; done
 """
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="disposable hosts need root")
@@ -110,6 +110,8 @@ def role(cluster: Cluster, folder: Path, variables: dict[str, Any], *options: st
             **os.environ,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
+            # A host that is busy with other tests answers late.
+            "ANSIBLE_TIMEOUT": "60",
             "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/benchmark/callback_plugins"),
             "ANSIBLE_CALLBACKS_ENABLED": "remote_calls",
             "REMOTE_CALLS_FILE": str(calls),
