@@ -168,6 +168,9 @@ def test_reload_ends_no_session_and_a_restart_is_asked_for(cluster: Cluster) -> 
     cluster.converges(MODULE, {**WISH, "max_client_connections": 400})
     assert cluster.shell("systemctl show -P MainPID pgbouncer") == process
     assert cluster.shell("sleep 8; cat /tmp/held") == "1\n2"
+    # Also for a setting of the user's own that a reload cannot change.
+    assert cluster.module(MODULE, {**WISH, "extra_settings": {"pkt_buf": 8192}})["restart_required"] == ["pkt_buf"]
+    cluster.module(MODULE, WISH)
     moved = {**WISH, "listen_port": 6433}
     waits = cluster.module(MODULE, moved)
     assert (waits["restart_required"], waits["restarted"]) == (["listen_port"], False)

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 
 from ...transaction import files
 from ...transaction.commands import run_command
-from ...transaction.engine import Engine, Transaction
+from ...transaction.engine import Engine
 from ...transaction.snapshot import resolve
-from ...transaction.state import Command, Phase, TransactionError
+from ...transaction.state import Command, TransactionError
 from .. import server as postgresql
 from ..server import Place, Refused, Server
+from ..undo import taken_back
 from . import host, model, rehearsal, wire
 from .match import LOCAL, TLS, World, deciding, method_of
 from .syntax import Problem, Record, logical_lines, parse, render, words
@@ -231,7 +232,8 @@ def _candidate(plan: Plan, place: Place) -> t.Iterator[str]:
 def _apply(plan: Plan, place: Place, engine: Engine, candidate: str, window_seconds: int) -> tuple[Decision, ...]:
     reload = reload_command(plan.cluster, place)
     transaction = engine.begin("postgresql_hba", [plan.path], [reload], window_seconds=window_seconds)
-    try:
+    by_hand = f"reload the server after putting the old {plan.path} back"
+    with taken_back(transaction, lambda moment: _left(plan, place, moment), by_hand):
         transaction.arm()
         transaction.applying()
         swap(plan.path, candidate)
@@ -240,17 +242,6 @@ def _apply(plan: Plan, place: Place, engine: Engine, candidate: str, window_seco
         decisions = tuple(prove(decision, plan, place) for decision in plan.decisions)
         transaction.applied()
         transaction.commit(transaction.nonce, [], lambda: None, minimum_logins=0)
-    except BaseException as error:
-        reason = str(error) or type(error).__name__
-        # A transaction that refuses to go on may have been rolled back, and the server reloaded, already.
-        moment = plan.loaded if isinstance(error, TransactionError) else time.time()
-        try:
-            transaction.rollback(reason)
-        except (OSError, TransactionError) as problem:
-            raise Refused(f"{reason}; the rollback is left to its timer: {problem}") from error
-        if not isinstance(error, (Refused, OSError, TransactionError)):
-            raise
-        raise Refused(f"{reason}; {_after_rollback(transaction, plan, place, moment)}") from error
     return decisions
 
 
@@ -338,15 +329,10 @@ def log_in(probe: model.Probe, target: wire.Target, place: Place) -> None:
         raise Refused(f"{probe.name} ({model.describe(probe.connection)}) could not log in: {said}") from error
 
 
-def _after_rollback(transaction: Transaction, plan: Plan, place: Place, moment: float) -> str:
+def _left(plan: Plan, place: Place, moment: float) -> str:
     """Say what the rollback left, after a new login of the administrator."""
-    if transaction.journal.phase is not Phase.ROLLED_BACK:
-        return (
-            f"THE ROLLBACK FAILED ({transaction.journal.reason}): put the old {plan.path} back by hand from "
-            f"{transaction.engine.store.path(transaction.id, 'snapshot')} and reload the server"
-        )
     try:
-        in_force(place, None, moment)
+        in_force(place, None, moment or plan.loaded)
     except Refused as error:
         return f"the old {plan.path} is back, BUT THE ADMINISTRATOR DOES NOT GET IN: {error}"
     return "the old file is back in force, and the administrator has logged in with it"

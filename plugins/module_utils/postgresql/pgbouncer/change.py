@@ -23,13 +23,14 @@ from dataclasses import dataclass
 
 from ...transaction import files
 from ...transaction.commands import NotStarted, run_command, start_command, telling_line
-from ...transaction.engine import Engine, Transaction
-from ...transaction.state import Command, Phase, TransactionError
+from ...transaction.engine import Engine
+from ...transaction.state import Command, TransactionError
 from .. import server as postgresql
 from ..hba import wire
 from ..hba.match import LOCAL, PLAINTEXT, TLS, Connection
 from ..server import Place, Refused, Server, acting_as
 from ..settings_host import unreachable_addresses
+from ..undo import taken_back
 from . import model
 
 PROGRAM, UNIT = "/usr/sbin/pgbouncer", "pgbouncer.service"
@@ -38,6 +39,8 @@ MODE = 0o640
 SECONDS = 15.0
 COMMAND_SECONDS = 60.0
 POLL_SECONDS = 0.05
+# What belongs to the one instance, and not to what it is told.
+OF_AN_INSTANCE = ("conffile", "service_name")
 NO_PATH = frozenset({wire.UNTRUSTED, wire.NO_TLS, wire.UNREACHABLE, wire.ERROR})
 Shown = dict[str, tuple[str, str]]
 
@@ -143,44 +146,49 @@ class _Change:
 
     def run(self, restart: bool, window_seconds: int, check_mode: bool, engine: Engine) -> Outcome:
         active = _is("is-active")
-        differing = model.differing(self.own, self._shown()) if active else {}
+        expected = self._expected()
+        differing = model.differing(expected, self._running()) if active else {}
         waiting = sorted(name for name, changeable in differing.items() if not changeable)
         restarts = bool(waiting) and restart
         written = all(self.before[path] == text and _owned(path, self._gid()) for path, text in self.after.items())
         if written and active and _is("is-enabled") and not restarts and len(waiting) == len(differing):
             return self._outcome(False, waiting, False, 0)
-        self._judge(waiting if active else sorted(self.own))
+        self._judge(not active or "listen_addr" in waiting)
+        logins = 0
         if not check_mode:
-            logins = self._apply(active, restarts, waiting, window_seconds, engine)
-        return self._outcome(True, () if restarts else waiting, restarts, 0 if check_mode else logins)
+            logins = self._apply(expected, active, restarts, waiting, window_seconds, engine)
+        return self._outcome(True, () if restarts else waiting, restarts, logins)
 
-    def _shown(self) -> Shown:
+    def _expected(self) -> dict[str, str]:
+        """Return every setting as PgBouncer itself shows it with the candidate. Raises Refused if it does not run."""
+        with _Rehearsal(self.after, self.place.system_user) as rehearsal:
+            shown = {name: value for name, (value, _changeable) in rehearsal.console.shown().items()}
+        elsewhere = {name: self.own.get(name) for name in (*rehearsal.own, *OF_AN_INSTANCE)}
+        return {
+            **{name: value for name, value in shown.items() if name not in elsewhere},
+            **{name: value for name, value in elsewhere.items() if value is not None},
+        }
+
+    def _running(self) -> Shown:
         """Return the settings of the running program, which may listen at another port; nothing if it does not say."""
         for port in dict.fromkeys((self.wish["listen_port"], *_ports(self.place.socket_directory))):
+            console = Console(self.place.socket_directory, port, self.place.system_user)
             with contextlib.suppress(Refused):
-                return Console(self.place.socket_directory, port, self.place.system_user).shown()
+                found = console.shown()
+                self.console = console
+                return found
         return {}
 
     def _gid(self) -> int:
         return grp.getgrgid(pwd.getpwnam(self.place.system_user).pw_gid).gr_gid
 
-    def _judge(self, waiting: t.Sequence[str]) -> None:
+    def _judge(self, listens_anew: bool) -> None:
         """Raise Refused for what can be known before anything changes."""
-        found = []
-        if "listen_addr" in waiting:
-            found += unreachable_addresses(self.own["listen_addr"])
+        found = unreachable_addresses(self.own["listen_addr"]) if listens_anew else []
         for entry in self.wish["databases"]:
             found += self._path_problem(entry)
         if found:
             raise Refused("; ".join([*found, "nothing was changed"]))
-        with _Rehearsal(self.after, self.place.system_user) as rehearsal:
-            shown = rehearsal.console.shown()
-            other = {name: value for name, value in self.own.items() if name not in rehearsal.own}
-            for name in model.differing(other, shown):
-                raise Refused(
-                    f"PgBouncer takes {name} for {shown.get(name, ('unknown', ''))[0]!r}, and {self.own[name]!r} is "
-                    "meant; nothing was changed"
-                )
 
     def _path_problem(self, entry: t.Mapping[str, t.Any]) -> list[str]:
         """Ask the server for a login over the way that PgBouncer will take."""
@@ -199,7 +207,13 @@ class _Change:
         return [f"databases: the server of {entry['name']!r} at {host} port {port} cannot be used: {answer.detail}"]
 
     def _apply(
-        self, active: bool, restarts: bool, waiting: t.Sequence[str], window_seconds: int, engine: Engine
+        self,
+        expected: t.Mapping[str, str],
+        active: bool,
+        restarts: bool,
+        waiting: t.Sequence[str],
+        window_seconds: int,
+        engine: Engine,
     ) -> int:
         forth = "restart" if restarts or not active else "reload"
         back = "restart" if restarts else "reload" if active else "stop"
@@ -209,38 +223,27 @@ class _Change:
             [Command(("systemctl", back, UNIT), COMMAND_SECONDS)],
             window_seconds=window_seconds,
         )
-        try:
+        by_hand = f"restart {UNIT} after putting the old files back"
+        with taken_back(transaction, lambda _moment: _left(active), by_hand):
             transaction.arm()
             transaction.applying()
             for path, text in self.after.items():
                 files.write_file(path, text.encode("utf-8", "surrogateescape"), MODE, 0, self._gid())
             _systemctl("reset-failed", UNIT)
             _required(forth, UNIT)
-            logins = self._prove(() if restarts or not active else waiting)
+            logins = self._prove(expected, () if restarts or not active else waiting)
             if not _is("is-enabled"):
                 _required("enable", UNIT)
             transaction.applied()
             transaction.commit(transaction.nonce, [], lambda: None, minimum_logins=0)
-        except BaseException as error:
-            reason = str(error) or type(error).__name__
-            try:
-                transaction.rollback(reason)
-            except (OSError, TransactionError) as problem:
-                raise Refused(f"{reason}; the rollback is left to its timer: {problem}") from error
-            if not isinstance(error, (Refused, OSError, TransactionError)):
-                raise
-            raise Refused(f"{reason}; {_after_rollback(transaction, active)}") from error
         return logins
 
-    def _prove(self, waiting: t.Sequence[str]) -> int:
+    def _prove(self, expected: t.Mapping[str, str], waiting: t.Sequence[str]) -> int:
         """Ask the running program what it has, and log in. Raises Refused, else returns how many logins there were."""
-        wished = {name: value for name, value in self.own.items() if name not in waiting}
+        wished = {name: value for name, value in expected.items() if name not in waiting}
         console = self.console
-        if "listen_port" in waiting:
-            console = next(
-                Console(self.place.socket_directory, port, self.place.system_user)
-                for port in _ports(self.place.socket_directory)
-            )
+        if "listen_port" not in waiting:
+            console = Console(self.place.socket_directory, self.wish["listen_port"], self.place.system_user)
         until = time.monotonic() + SECONDS
         while True:
             try:
@@ -390,12 +393,8 @@ class _Rehearsal:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _after_rollback(transaction: Transaction, active: bool) -> str:
-    if transaction.journal.phase is not Phase.ROLLED_BACK:
-        return (
-            f"THE ROLLBACK FAILED ({transaction.journal.reason}): put the old files back by hand from "
-            f"{transaction.engine.store.path(transaction.id, 'snapshot')} and restart {UNIT}"
-        )
+def _left(active: bool) -> str:
+    """Say what the rollback left."""
     if active and not _is("is-active"):
         return f"the old files are back, BUT {UNIT} DOES NOT RUN: look at its journal"
     return "the old files are back in force" if active else f"the old files are back, and {UNIT} is stopped as before"

@@ -231,15 +231,8 @@ def differing(wished: Mapping[str, str], shown: Mapping[str, Sequence[str]]) -> 
     return {
         name: shown.get(name, ("", "no"))[1] == "yes"
         for name, value in wished.items()
-        if not same(name, value, shown.get(name, ("", ""))[0])
+        if shown.get(name, ("", ""))[0] != value
     }
-
-
-def same(name: str, wished: str, shown: str) -> bool:
-    """Return whether a value is the same to PgBouncer, which prints some in another form."""
-    if name == "client_tls_protocols":
-        return set(wished.split(",")) == set(re.split(r"[,:]", shown))
-    return wished == shown
 
 
 def names(text: str) -> list[str]:

@@ -109,11 +109,7 @@ def test_only_who_can_log_in_at_the_server_is_let_in() -> None:
 
 
 def test_what_the_running_program_shows_otherwise_is_found() -> None:
-    wished = {"max_client_conn": "500", "listen_port": "6432", "client_tls_protocols": "tlsv1.2,tlsv1.3"}
-    shown = {
-        "max_client_conn": ("100", "yes"),
-        "listen_port": ("6433", "no"),
-        "client_tls_protocols": ("tlsv1.3,tlsv1.2", "yes"),
-    }
+    wished = {"max_client_conn": "500", "listen_port": "6432", "server_idle_timeout": "600"}
+    shown = {"max_client_conn": ("100", "yes"), "listen_port": ("6433", "no"), "server_idle_timeout": ("600", "yes")}
     assert model.differing(wished, shown) == {"max_client_conn": True, "listen_port": False}
     assert model.differing({"new_setting": "1"}, {}) == {"new_setting": False}
