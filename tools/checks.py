@@ -18,7 +18,7 @@ IMAGES = "images"
 MACHINES = "virtual-machine"
 # Killed programs are among the tests of the hosts. Clients without a pause take all that two cores have.
 ROTATION_SAMPLE = (
-    *("--seed=1", "--connections=1000", "--pause=0.2", "--points=2"),
+    *("--seed=1", "--connections=1000", "--pause=0.2", "--points=2", "--scans=2"),
     *(f"--part={part}" for part in ("load", "scan", "restart", "lost")),
 )
 TYPED_PACKAGES = ("ansible_collections.bulwark.hardening.plugins", "disposable_hosts", "tools")
@@ -40,7 +40,7 @@ def groups() -> dict[str, list[Step]]:
         "interruption": [
             Step("interruption", [[PYTHON, "tests/interruption/run.py", "--seed=1", "--points=2"]], after=[IMAGES])
         ],
-        "lockout": [Step("lockout", [[PYTHON, "tests/lockout/run.py", "--seed=1", "--cases=36"]], after=[IMAGES])],
+        "lockout": [Step("lockout", [[PYTHON, "tests/lockout/run.py", "--seed=1", "--cases=24"]], after=[IMAGES])],
         "molecule": [
             Step(f"molecule {path.parent.name}", [[tool("molecule"), "test", "-s", path.parent.name]], after=[IMAGES])
             for path in sorted((ROOT / "molecule").glob("*/molecule.yml"))

@@ -97,6 +97,7 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=10_000, help="to each service, of both servers together")
     parser.add_argument("--pause", type=float, default=0, help="seconds before each connection of one of the clients")
     parser.add_argument("--points", type=int, default=20, help="moments at which the controller is lost")
+    parser.add_argument("--scans", type=int, default=4, help="how many listeners are scanned, each service first")
     parser.add_argument("--kills", type=int, default=60, help="steps on each server at which its program is killed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true", help="leave out the moments that passed with the same seed")
@@ -108,7 +109,7 @@ def main() -> int:
     logs.mkdir(parents=True, exist_ok=True)
     parts: dict[str, Callable[[World], None]] = {
         "load": lambda world: rotations(world, arguments.connections),
-        "scan": scan,
+        "scan": lambda world: scan(world, arguments.scans),
         "restart": lambda world: restarts(world, arguments.connections // 5, arguments.seed),
         "lost": lambda world: lost(world, arguments.seed, arguments.points, arguments.resume),
     }

@@ -43,8 +43,14 @@ PROGRAM = "testssl --quiet --warnings off --color 0 --nodns none"
 WARNED_DAYS = "DAYS2WARN1=9 DAYS2WARN2=5"
 
 
-def scan(world: World) -> None:
-    jobs = [(server.name, server.address, service) for server in world.servers for service in TARGETS]
+def scan(world: World, count: int) -> None:
+    """Scan so many listeners, first each service on another server."""
+    services = list(TARGETS)
+    jobs = [
+        (server.name, server.address, services[(number + turn) % len(services)])
+        for turn in range(len(services))
+        for number, server in enumerate(world.servers)
+    ][:count]
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda job: findings(world, *job), jobs))
     faults = []

@@ -191,18 +191,13 @@ def test_reload_ends_no_session_and_a_restart_is_asked_for(cluster: Cluster) -> 
         ({"extra_settings": {"no_such_setting": "1"}}, "nothing was changed"),
         ({"extra_settings": {"server_round_robin": "perhaps"}}, "nothing was changed"),
         ({"listen_addresses": ["192.0.2.77"], "restart": True}, "cannot listen"),
-        ({"listen_addresses": ["0.0.0.0"]}, "every address"),
         ({"users": ["nobody_here"], "probes": []}, "is no role of the server"),
         ({"users": ["antique"], "probes": []}, "not stored for SCRAM"),
         ({"users": ["keyless"], "probes": []}, "can log in at the server"),
-        ({"databases": [{"name": "app", "host": "127.0.0.1"}]}, "give server_tls_ca_file"),
-        ({"databases": [{"name": "pgbouncer"}], "probes": []}, "not pgbouncer"),
         ({"databases": [{"name": "app", "port": 5999}]}, "cannot be used"),
-        ({"extra_settings": {"auth_type": "any"}}, "auth_type"),
-        ({"max_client_connections": 0}, "accepted is 1 or more"),
     ],
 )
-def test_bad_input_changes_nothing(cluster: Cluster, wish: dict[str, Any], said: str) -> None:
+def test_bad_input_that_only_a_host_can_tell_changes_nothing(cluster: Cluster, wish: dict[str, Any], said: str) -> None:
     before = cluster.shell(FILES)
     assert said in cluster.refuses(MODULE, {**WISH, **wish})
     assert cluster.shell(FILES) == before
